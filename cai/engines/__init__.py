@@ -1,0 +1,96 @@
+"""An engine answers requests. It knows no records, stages or judges.
+
+The contract is a step loop: `submit` puts a request in under a ticket, `poll` hands back whatever has finished, in
+any order. So the runner can keep the engine full and pass each reply on at once. A request carries everything that
+decides its answer, its seed included: what else is in the batch changes nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cai.records import Messages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Ask for text. `temperature` 0 is greedy; `top_p` 1 and `top_k` 0 leave the distribution whole."""
+
+    max_tokens: int = 512
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Ask for log P of each given continuation (one token or more), straight after the messages and the prefix.
+
+    No temperature, no renormalisation over the options: what the options leave over is the reader's to see.
+    """
+
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Ask for log P of a whole given answer, its end-of-turn token included."""
+
+    completion: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """`messages` in chat form; `prefix` is the beginning of the assistant's turn that the model goes on from."""
+
+    messages: Messages
+    want: Sampling | Options | Score
+    prefix: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """`text` and `finish` ("stop" or "length") answer a `Sampling`; `logps` a `Options` (one each) or `Score` (one).
+
+    `error` is the engine's word that it cannot answer this request (a prompt longer than the model's window); then
+    nothing else is set, and what asked makes a Reject of it. Token counts are for the manifest.
+    """
+
+    text: str = ""
+    finish: str = "stop"
+    logps: tuple[float, ...] = ()
+    error: str = ""
+    model: str = ""
+    weights: str = ""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    new_tokens: int = 0
+
+
+class Session(Protocol):
+    """A model on a device, taking requests. `capacity`: how many requests keep it busy."""
+
+    @property
+    def capacity(self) -> int: ...
+
+    def submit(self, ticket: int, request: Request) -> None: ...
+
+    def poll(self) -> Sequence[tuple[int, Reply]]:
+        """Work until something has finished; an empty sequence only when nothing was submitted."""
+        ...
+
+    def close(self) -> None:
+        """Free the device. What is still in flight is forgotten."""
+        ...
+
+
+class Engine(Protocol):
+    """The configuration of a session: a frozen dataclass whose fields are its TOML keys. Cheap until opened."""
+
+    def open(self) -> Session: ...
+
+    def identity(self) -> dict[str, Any]:
+        """What changes the answers: kind, model, weights digest, precision; not batch sizes or devices."""
+        ...
