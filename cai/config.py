@@ -5,6 +5,7 @@ made with `execution(...)` changes the speed of a run and never its answers, so 
 """
 
 import dataclasses
+import tomllib
 import types
 import typing
 from collections.abc import Mapping
@@ -19,6 +20,24 @@ T = TypeVar("T")
 def execution(default: Any, **metadata: Any) -> Any:
     """A dataclass field that is left out of a run's identity: batch sizes, memory, devices."""
     return dataclasses.field(default=default, metadata={"identity": False, **metadata})
+
+
+def key(default: Any = dataclasses.MISSING, help: str = "", **metadata: Any) -> Any:
+    """A dataclass field with a line of help for its command-line option; without a default the key is required."""
+    return dataclasses.field(default=default, metadata={"help": help, **metadata})
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file; `CaiError` names the file, and the line where its syntax breaks."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise CaiError(f"this is no valid TOML: {error}", where=str(path), next="mend that line") from error
+    except UnicodeDecodeError as error:
+        raise CaiError("this is no text in UTF-8", where=str(path), next="save it as UTF-8") from error
+    except OSError as error:
+        unreadable = f"cannot be read ({error.strerror})"
+        raise CaiError(unreadable, where=str(path), next="give the path of a TOML file") from error
 
 
 def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
@@ -110,7 +129,10 @@ def mistyped(value: Any, expected: str, key: str, where: str) -> CaiError:
 
 
 def identity(plugin: Any) -> dict[str, Any]:
-    """The fields of a plugin that change its answers, JSON-ready: what has a `fingerprint` stands for itself by it."""
+    """The fields of a plugin that change its answers, JSON-ready.
+
+    A value with an `identity()` of its own, or else a `fingerprint`, stands for itself by it.
+    """
     named: dict[str, Any] = {}
     for field in dataclasses.fields(plugin):
         if field.metadata.get("identity", True):
@@ -119,6 +141,8 @@ def identity(plugin: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if callable(getattr(value, "identity", None)):
+        return value.identity()
     if hasattr(value, "fingerprint"):
         return value.fingerprint
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
