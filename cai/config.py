@@ -1,7 +1,8 @@
 """TOML table -> frozen dataclass. The class is its configuration: its fields are the keys a user may write.
 
-A field whose type has a classmethod `from_toml(value, where)` builds itself (a constitution from its path). A field
-made with `execution(...)` changes the speed of a run and never its answers, so it is no part of a run's identity.
+A field whose type has a classmethod `from_toml(value, where)` builds itself (a constitution from its path). A
+field made with `execution(...)` changes the speed of a run and never its answers, so it is no part of a run's
+identity.
 """
 
 import dataclasses
@@ -22,9 +23,9 @@ def execution(default: Any, **metadata: Any) -> Any:
     return dataclasses.field(default=default, metadata={"identity": False, **metadata})
 
 
-def key(default: Any = dataclasses.MISSING, help: str = "", **metadata: Any) -> Any:
-    """A dataclass field with a line of help for its command-line option; without a default the key is required."""
-    return dataclasses.field(default=default, metadata={"help": help, **metadata})
+def key(default: Any = dataclasses.MISSING, help: str = "", *, factory: Any = dataclasses.MISSING) -> Any:
+    """A dataclass field with a line of help for its command-line option; with no default the key is required."""
+    return dataclasses.field(default=default, default_factory=factory, metadata={"help": help})
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -43,8 +44,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
     """Make a `cls` of a TOML table; `where` names the table in errors.
 
-    Raises `CaiError` for an unknown, missing or mistyped key, and for a value that `cls.__post_init__` refuses with
-    a `ValueError`.
+    Raises `CaiError` for an unknown, missing or mistyped key, and for a value that `cls.__post_init__` refuses
+    with a `ValueError`.
     """
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)

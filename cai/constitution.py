@@ -74,7 +74,7 @@ class Constitution:
         return {principle.id: principle.fingerprint for principle in self.principles}
 
     def identity(self) -> dict[str, Any]:
-        """What changes the answers: every principle's wordings and weight, by id, so that a change can be named."""
+        """What changes the answers: wordings and weight of every principle, by id, to name a change by."""
         weights = {principle.id: principle.weight for principle in self.principles}
         return {"principles": self.fingerprints, "weights": weights}
 
@@ -88,9 +88,9 @@ class Constitution:
     def pick(self, seed: int, *key: Any) -> Principle:
         """One principle, drawn by weight; a function of nothing but the seed, the key and the principles.
 
-        An exponential race: principle i finishes at -log(1 - u_i) / weight_i with a uniform u_i of its own, and the
-        first to finish is drawn, with probability weight_i / sum of weights. So to add or edit one principle
-        changes no draw among the others.
+        An exponential race: principle i finishes at -log(1 - u_i) / weight_i with a uniform u_i of its own, and
+        the first to finish is drawn, with probability weight_i / sum of weights. So to add or edit one
+        principle changes no draw among the others.
         """
         return min(self.principles, key=lambda one: -math.log(1 - draw(seed, *key, one.id)) / one.weight)
 
@@ -106,7 +106,7 @@ class Constitution:
 
 
 def load(path: str | Path) -> Constitution:
-    """Read a constitution and all that it extends. Raises `CaiError`, with the file and the principle at fault."""
+    """Read a constitution and all that it extends. `CaiError` names the file and the principle at fault."""
     file = Path(path)
     table = _table(file)
     origin: dict[str, Path] = {}

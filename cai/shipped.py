@@ -17,7 +17,7 @@ def root(folder: str) -> Path:
 
 
 def find(folder: str, name: str, where: str | None = None) -> Path:
-    """The file that `name` means: a path of the user's own first, else a shipped path, else a shipped bare name.
+    """The file that `name` means: a path of the user's own, else a shipped path, else a shipped bare name.
 
     So "mine.toml", "constitutions/organism.toml" and "organism" are all found in the folder "constitutions".
     Raises `CaiError`: no such file, or no such shipped name with the near miss.
@@ -25,7 +25,8 @@ def find(folder: str, name: str, where: str | None = None) -> Path:
     own = Path(name)
     if own.is_file():
         return own
-    shipped = {path.stem: path for path in sorted(root(folder).glob("*.*"))}
+    files = sorted(path for path in root(folder).glob("*.*") if path.suffix in (".toml", ".jsonl"))
+    shipped = {path.stem: path for path in files}
     if own.name == name and not own.suffix:
         if name in shipped:
             return shipped[name]
