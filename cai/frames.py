@@ -1,8 +1,8 @@
 """Frames: the chat around a principle's words and a model's texts, read from prompts/frames/*.toml.
 
-What a model wrote goes into a frame byte for byte, with two exceptions, both in `JudgeFrame`: text that would
-open or close one of the frame's tags gets a backslash after its "<", and a line of the conversation that begins
-like a speaker's ("User:") gets "> " before it. Everything else, ordinary "<" and ":" included, is left alone.
+What a model wrote goes into a frame byte for byte, with two exceptions, both in `JudgeFrame`: text that
+would open or close one of the frame's tags gets a backslash after its "<", and a line of the conversation that
+begins like a speaker's ("User:") gets "> " before it. All else, ordinary "<" and ":" included, is left alone.
 """
 
 import re
@@ -15,14 +15,13 @@ from typing import Any
 
 from cai import shipped
 from cai.config import build, read_toml
-from cai.constitution import Principle
 from cai.errors import CaiError, suggest
 from cai.records import Messages, digest
 
 SPEAKERS: Mapping[str, str] = {"system": "System", "user": "User", "assistant": "Assistant"}
 
-# What shows as nothing and must not hide a tag or a speaker from us: white space, soft hyphens, zero-width and
-# direction marks. Possessive, so that no text can make the search slow.
+# What shows as nothing and must not hide a tag or a speaker: white space, soft hyphens, zero-width and direction
+# marks. Possessive, so that no text can make the search slow.
 HIDDEN = r"\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff"
 UNSEEN = rf"[\s{HIDDEN}]*+"
 UNSEEN_IN_LINE = rf"[ \t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000{HIDDEN}]*+"
@@ -45,8 +44,9 @@ class CritiqueFrame:
         if not _bare(self.clear):
             raise ValueError("'clear' holds no word; write the sentence that a clear critique ends with")
 
-    def ask(self, principle: Principle) -> str:
-        return Template(self.request).substitute(critique=principle.critique)
+    def ask(self, critique: str) -> str:
+        """The user turn that asks for a critique in a principle's `critique` wording."""
+        return Template(self.request).substitute(critique=critique)
 
     def is_clear(self, critique: str) -> bool:
         """Whether the critique's last sentence is `clear`, whatever its case and the marks around it."""
@@ -64,8 +64,9 @@ class RevisionFrame:
     def __post_init__(self) -> None:
         _check_names("request", self.request, {"revision"})
 
-    def ask(self, principle: Principle) -> str:
-        return Template(self.request).substitute(revision=principle.revision)
+    def ask(self, revision: str) -> str:
+        """The user turn that asks for a new answer in a principle's `revision` wording."""
+        return Template(self.request).substitute(revision=revision)
 
 
 @dataclass(frozen=True, kw_only=True)
