@@ -24,7 +24,7 @@ def execution(default: Any, **metadata: Any) -> Any:
 
 
 def key(default: Any = dataclasses.MISSING, help: str = "", *, factory: Any = dataclasses.MISSING) -> Any:
-    """A dataclass field with a line of help for its command-line option; with no default the key is required."""
+    """A dataclass field with a line of help for its command-line option; without a default it is required."""
     return dataclasses.field(default=default, default_factory=factory, metadata={"help": help})
 
 
@@ -44,8 +44,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
     """Make a `cls` of a TOML table; `where` names the table in errors.
 
-    Raises `CaiError` for an unknown, missing or mistyped key, and for a value that `cls.__post_init__` refuses
-    with a `ValueError`.
+    Raises `CaiError` for an unknown, missing or mistyped key, and for a value that `cls.__post_init__`
+    refuses with a `ValueError`.
     """
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)

@@ -88,8 +88,8 @@ class Constitution:
     def pick(self, seed: int, *key: Any) -> Principle:
         """One principle, drawn by weight; a function of nothing but the seed, the key and the principles.
 
-        An exponential race: principle i finishes at -log(1 - u_i) / weight_i with a uniform u_i of its own, and
-        the first to finish is drawn, with probability weight_i / sum of weights. So to add or edit one
+        An exponential race: principle i finishes at -log(1 - u_i) / weight_i with a uniform u_i of its own,
+        and the first to finish is drawn, with probability weight_i / sum of weights. So to add or edit one
         principle changes no draw among the others.
         """
         return min(self.principles, key=lambda one: -math.log(1 - draw(seed, *key, one.id)) / one.weight)

@@ -1,8 +1,8 @@
 """Frames: the chat around a principle's words and a model's texts, read from prompts/frames/*.toml.
 
 What a model wrote goes into a frame byte for byte, with two exceptions, both in `JudgeFrame`: text that
-would open or close one of the frame's tags gets a backslash after its "<", and a line of the conversation that
-begins like a speaker's ("User:") gets "> " before it. All else, ordinary "<" and ":" included, is left alone.
+would open or close one of the frame's tags gets a backslash after its "<", and a line of the conversation
+that begins like a speaker's ("User:") gets "> " before it. Ordinary "<" and ":" are left alone.
 """
 
 import re
@@ -20,8 +20,8 @@ from cai.records import Messages, digest
 
 SPEAKERS: Mapping[str, str] = {"system": "System", "user": "User", "assistant": "Assistant"}
 
-# What shows as nothing and must not hide a tag or a speaker: white space, soft hyphens, zero-width and direction
-# marks. Possessive, so that no text can make the search slow.
+# What shows as nothing and must not hide a tag or a speaker: white space, soft hyphens, zero-width and
+# direction marks. Possessive, so that no text can make the search slow.
 HIDDEN = r"\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff"
 UNSEEN = rf"[\s{HIDDEN}]*+"
 UNSEEN_IN_LINE = rf"[ \t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000{HIDDEN}]*+"
