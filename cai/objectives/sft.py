@@ -1,0 +1,105 @@
+"""Supervised fine-tuning: maximise the log-probability of the assistant's tokens."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from cai.chat import Example, TrainOn
+from cai.objectives import Loss, Share, Step
+from cai.records import Record
+from cai.training.batches import Batch, collate, token_logps
+from cai.training.data import (
+    Conversation,
+    LearnFrom,
+    Prepared,
+    TooLong,
+    answered,
+    conversations,
+    prepare,
+)
+from cai.training.plan import plan_steps
+from cai.training.settings import TrainSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftRow:
+    """A tokenised conversation and the weight of its tokens."""
+
+    name: str
+    example: Example
+    weight: float
+
+    @property
+    def sequences(self) -> tuple[Example, ...]:
+        return (self.example,)
+
+    @property
+    def scored(self) -> int:
+        return sum(self.example.mask)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SftBatch:
+    batch: Batch
+    weights: Tensor  # [B] float32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sft:
+    """Loss: - sum_t w log p(y_t | x, y_<t) / sum_t w over all trained tokens t of a step, w the row's weight.
+
+    `train_on`: the last assistant turn of each conversation or all of them. `learn_from`: a record's last
+    answer or all its distinct revisions. `too_long`: a row beyond the model's context is an error, or is
+    skipped and counted.
+    """
+
+    takes: ClassVar[type] = Record
+
+    train_on: TrainOn = "last"
+    learn_from: LearnFrom = "last"
+    too_long: TooLong = "error"
+
+    def sources(
+        self, rows: Iterable[Record], weight: float = 1.0
+    ) -> tuple[list[Conversation], Mapping[str, int]]:
+        return conversations(rows, self.learn_from, weight)
+
+    def prepare(self, sources: Sequence[Conversation], tokenizer: Any, limit: int) -> Prepared[SftRow]:
+        def encode(source: Conversation) -> SftRow:
+            example = answered(tokenizer, source.messages, self.train_on)
+            return SftRow(name=source.id, example=example, weight=source.weight)
+
+        return prepare(sources, encode, tokenizer=tokenizer, limit=limit, too_long=self.too_long)
+
+    def setup(self, model: Any, data: Prepared[SftRow], cache: Path) -> Prepared[SftRow]:
+        return data
+
+    def steps(self, data: Prepared[SftRow], settings: TrainSettings) -> int:
+        return len(_plan(data, settings))
+
+    def batches(
+        self, model: Any, data: Prepared[SftRow], settings: TrainSettings, share: Share, start: int
+    ) -> Iterator[Step[SftBatch]]:
+        for micros in _plan(data, settings)[start:]:
+            weight = sum(data.rows[at].weight * data.rows[at].scored for micro in micros for at in micro)
+            mine = [_collate([data.rows[at] for at in micro], model.device) for micro in share.of(micros)]
+            yield Step(micros=mine, weight=weight)
+
+    def loss(self, model: Any, batch: SftBatch) -> Loss:
+        logps = token_logps(model, batch.batch)
+        total = -(logps * batch.weights[batch.batch.rows]).sum()
+        return Loss(total=total, metrics={}, names=batch.batch.names, tokens=batch.batch.tokens)
+
+
+def _plan(data: Prepared[SftRow], settings: TrainSettings) -> list[tuple[tuple[int, ...], ...]]:
+    lengths = [len(row.example.ids) for row in data.rows]
+    return plan_steps(lengths, [row.name for row in data.rows], settings)
+
+
+def _collate(rows: Sequence[SftRow], device: torch.device) -> SftBatch:
+    batch = collate([row.example for row in rows], [row.name for row in rows], device)
+    return SftBatch(batch=batch, weights=torch.tensor([row.weight for row in rows], device=device))

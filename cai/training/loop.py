@@ -1,0 +1,193 @@
+"""The loop: AdamW on whatever an objective yields. It knows no objective by name.
+
+`train` computes the same numbers however a step is cut into micro-batches or spread over processes (up to
+rounding), and a run that is killed and started again ends as an unbroken one would (to the bit, on CPU with
+equal threads).
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cai.config import identity as identity_of
+from cai.errors import CaiError
+from cai.objectives import Loss, Objective, Share, Step
+from cai.training.checkpoint import METRICS, TIMING, Logs, Progress, restore, save
+from cai.training.data import Prepared
+from cai.training.distributed import ALONE, Group
+from cai.training.settings import TrainSettings
+
+Report = Callable[[int, int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a run came to. `seconds` and `tokens_per_second` are of this process's own stretch of it."""
+
+    steps: int
+    tokens: int
+    first_loss: float
+    last_loss: float
+    seconds: float
+    tokens_per_second: float
+
+
+def train(
+    objective: Objective,
+    model: Any,
+    data: Prepared[Any],
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    identity: Mapping[str, Any] | None = None,
+    group: Group = ALONE,
+    report: Report | None = None,
+) -> Summary:
+    """Train `model` in place; keep metrics.jsonl, timing.jsonl and the checkpoint in `folder`.
+
+    If `folder` holds the checkpoint of the same run, go on from it. `identity` is what else makes a run
+    another one (the weights it starts from); settings, objective and data are part of it already. `report`
+    is called after every step with its number, the number of all steps and its metrics.
+    Raises `CaiError` when a checkpoint is of another run, and when loss or gradient stop being finite: the
+    last checkpoint is kept, and the rows are named.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {**run_identity(objective, data, settings), **(identity or {})}
+    optimizer = adamw(model, settings)
+    share = Share(rank=group.rank, world=group.world)
+    data = objective.setup(model, data, folder)
+    total = objective.steps(data, settings)
+    progress = restore(folder, model=model, optimizer=optimizer, identity=whole, cut_logs=group.rank == 0)
+    group.wait()
+    begun, seen = time.perf_counter(), progress.tokens
+    logs = Logs(folder) if group.rank == 0 else None
+    try:
+        for step in objective.batches(model, data, settings, share, progress.step):
+            started = time.perf_counter()
+            rate = settings.rate(progress.step, total)
+            metrics = _step(objective, model, optimizer, step, rate, settings, group, folder, progress.step)
+            progress = _advance(progress, metrics)
+            if logs is not None:
+                logs.append(METRICS, {"step": progress.step, **metrics})
+                logs.append(
+                    TIMING, {"step": progress.step, "seconds": round(time.perf_counter() - started, 4)}
+                )
+                if progress.step % settings.checkpoint_every == 0 or progress.step == total:
+                    sizes = logs.sizes()
+                    save(
+                        folder,
+                        model=model,
+                        optimizer=optimizer,
+                        progress=progress,
+                        logs=sizes,
+                        identity=whole,
+                    )
+            if report is not None:
+                report(progress.step, total, metrics)
+    finally:
+        if logs is not None:
+            logs.close()
+    seconds = time.perf_counter() - begun
+    speed = (progress.tokens - seen) / seconds
+    return Summary(
+        steps=progress.step,
+        tokens=progress.tokens,
+        first_loss=progress.first_loss,
+        last_loss=progress.last_loss,
+        seconds=seconds,
+        tokens_per_second=speed,
+    )
+
+
+def run_identity(objective: Objective, data: Prepared[Any], settings: TrainSettings) -> dict[str, Any]:
+    """What makes a training run the run it is, as flat keys: the settings, the objective and the rows."""
+    fields = {
+        f"{type(objective).__name__.lower()}.{key}": value for key, value in identity_of(objective).items()
+    }
+    return {
+        **identity_of(settings),
+        "objective": type(objective).__name__,
+        **fields,
+        "rows": data.fingerprint,
+    }
+
+
+def adamw(model: Any, settings: TrainSettings) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter, arXiv 1711.05101), weight decay on matrices only."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    betas = (settings.beta1, settings.beta2)
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=betas, eps=settings.eps, fused=True)
+
+
+def accumulate(objective: Objective, model: Any, step: Step[Any], dtype: str = "float32") -> list[Loss]:
+    """Add the gradient of this process's part of a step to the parameters; the losses come back detached."""
+    losses = []
+    for micro in step.micros:
+        with _arithmetic(model, dtype):
+            loss = objective.loss(model, micro)
+        torch.autograd.backward(loss.total / step.weight)
+        losses.append(replace(loss, total=loss.total.detach()))
+    return losses
+
+
+def _step(
+    objective: Objective,
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    step: Step[Any],
+    rate: float,
+    settings: TrainSettings,
+    group: Group,
+    folder: Path,
+    done: int,
+) -> dict[str, float]:
+    """One optimizer step and its metrics."""
+    losses = accumulate(objective, model, step, settings.dtype)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    group.add_gradients(parameters)
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.clip))
+    sums: Counter[str] = Counter()
+    for loss in losses:
+        sums.update({"loss": float(loss.total), "tokens": loss.tokens, **loss.metrics})
+    sums = group.add_counts(sums)
+    tokens = int(sums.pop("tokens"))
+    means = {name: value / step.weight for name, value in sums.items()}
+    if not (math.isfinite(means["loss"]) and math.isfinite(norm)):
+        raise _not_finite(losses, means["loss"], norm, folder, done)
+    for part in optimizer.param_groups:
+        part["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad()
+    return {"loss": means.pop("loss"), **means, "lr": rate, "grad_norm": norm, "tokens": tokens}
+
+
+def _advance(progress: Progress, metrics: Mapping[str, float]) -> Progress:
+    first = progress.first_loss if progress.step else metrics["loss"]
+    tokens = progress.tokens + int(metrics["tokens"])
+    return Progress(step=progress.step + 1, tokens=tokens, first_loss=first, last_loss=metrics["loss"])
+
+
+def _not_finite(losses: list[Loss], loss: float, norm: float, folder: Path, done: int) -> CaiError:
+    bad = [item for item in losses if not torch.isfinite(item.total)] or losses
+    names = ", ".join(name for item in bad for name in item.names)
+    what = f"step {done + 1}: loss {loss:.4g}, gradient norm {norm:.4g} on rows {names}"
+    return CaiError(
+        what, where=str(folder), next="lower lr or take those rows out; the last checkpoint is kept"
+    )
+
+
+def _arithmetic(model: Any, dtype: str) -> AbstractContextManager[Any]:
+    if dtype == "bfloat16":
+        return torch.autocast(model.device.type, dtype=torch.bfloat16)
+    return nullcontext()

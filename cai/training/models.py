@@ -1,0 +1,62 @@
+"""Model folders in and out: any causal language model that transformers loads."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cai.errors import CaiError
+from cai.training.durable import write_folder
+
+
+def load_policy(folder: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
+    """The causal language model of a Hugging Face folder, dropout off, every parameter trainable.
+
+    Raises `CaiError` when the folder holds no model that transformers loads.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    if not Path(folder).is_dir():
+        raise CaiError(
+            f"there is no model folder '{folder}'", next="give the path of a Hugging Face model folder"
+        )
+    # A bar per file would tear the one line of progress that a command shows.
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder), dtype=dtype, local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        unreadable = f"model '{folder}' does not load as a causal language model ({reason})"
+        raise CaiError(unreadable, next="a model folder holds config.json and *.safetensors") from error
+    return model.to(device).eval()
+
+
+def stored_dtype(folder: str | Path) -> torch.dtype:
+    """The dtype that a model folder keeps its weights in, as its config says; float32 if it says nothing."""
+    from transformers import AutoConfig
+
+    stored = AutoConfig.from_pretrained(str(folder), local_files_only=True).dtype
+    return stored if isinstance(stored, torch.dtype) else torch.float32
+
+
+def save_model(
+    model: Any, tokenizer: Any, folder: Path, extras: Callable[[Path], None] = lambda folder: None
+) -> None:
+    """Write a plain Hugging Face folder (safetensors, tokenizer, chat template), whole or not at all.
+
+    `extras` may add files of its own before the folder gets its name.
+    Raises `CaiError` if the folder is there already.
+    """
+    if folder.exists():
+        raise CaiError("there is something here already", where=str(folder), next="choose another name")
+
+    def write(temporary: Path) -> None:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        extras(temporary)
+
+    write_folder(folder, write)

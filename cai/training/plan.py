@@ -1,0 +1,86 @@
+"""Which rows make which optimizer step: a function of the row lengths, the settings and the seed. No torch.
+
+Rows of like length share a micro-batch, so little is padded; the micro-batches of a step are drawn at
+random, so a step still mixes lengths. Because all is planned from the seed, step n of a resumed run is step
+n of an unbroken one.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from cai.training.settings import TrainSettings
+
+Micro = tuple[int, ...]
+# Sorting by length within pools of this many micro-batches keeps padding low and the neighbours of a row
+# changing.
+POOL = 64
+
+
+def plan_steps(
+    lengths: Sequence[int], names: Sequence[str], settings: TrainSettings, width: int = 1
+) -> list[tuple[Micro, ...]]:
+    """The optimizer steps of a whole run, each a tuple of micro-batches of row indices.
+
+    `lengths` are the rows' padded lengths in tokens, `names` their ids, `width` how many sequences a row
+    takes (2 for a pair). Every row appears once an epoch; the last step of an epoch may be smaller.
+    """
+    steps: list[tuple[Micro, ...]] = []
+    epoch = 0
+    while epoch < settings.epochs if settings.epochs is not None else len(steps) < (settings.steps or 0):
+        micros = _micros(lengths, names, settings, width, epoch)
+        if not micros:
+            break
+        size = settings.accumulate
+        steps += [tuple(micros[at : at + size]) for at in range(0, len(micros), size)]
+        epoch += 1
+    return steps if settings.steps is None else steps[: settings.steps]
+
+
+def _micros(
+    lengths: Sequence[int], names: Sequence[str], settings: TrainSettings, width: int, epoch: int
+) -> list[Micro]:
+    order = sorted(range(len(names)), key=lambda row: _key(settings.seed, epoch, "row", names[row], row))
+    micros: list[Micro] = []
+    for pool in _pools(order, lengths, settings, width):
+        micros += _cut(sorted(pool, key=lambda row: lengths[row]), lengths, settings, width)
+    return [
+        micros[at]
+        for at in sorted(range(len(micros)), key=lambda at: _key(settings.seed, epoch, "micro", at))
+    ]
+
+
+def _pools(order: list[int], lengths: Sequence[int], settings: TrainSettings, width: int) -> list[list[int]]:
+    if settings.batch_size is not None:
+        size = POOL * settings.batch_size
+        return [order[at : at + size] for at in range(0, len(order), size)]
+    pools: list[list[int]] = [[]]
+    tokens = 0
+    for row in order:
+        if tokens >= POOL * (settings.tokens_per_batch or 0):
+            pools.append([])
+            tokens = 0
+        pools[-1].append(row)
+        tokens += width * lengths[row]
+    return pools
+
+
+def _cut(rows: list[int], lengths: Sequence[int], settings: TrainSettings, width: int) -> list[Micro]:
+    """Cut rows that are sorted by length into micro-batches within the budget."""
+    micros: list[Micro] = []
+    start = 0
+    for at in range(1, len(rows) + 1):
+        full = at == len(rows)
+        if not full and settings.batch_size is not None:
+            full = at - start >= settings.batch_size
+        elif not full:
+            # The row about to join is the longest, so it sets the padded length of all.
+            full = (at - start + 1) * width * lengths[rows[at]] > (settings.tokens_per_batch or 0)
+        if full:
+            micros.append(tuple(rows[start:at]))
+            start = at
+    return micros
+
+
+def _key(seed: int, epoch: int, *what: str | int) -> bytes:
+    text = "\0".join(str(part) for part in (seed, epoch, *what))
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -1,0 +1,101 @@
+"""How a training run steps: rate, schedule, batches, clipping, checkpoints. No torch."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from cai.config import execution
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """The loop's settings; the fields are its TOML keys.
+
+    Length: exactly one of `epochs` (passes over the rows) and `steps` (optimizer steps).
+    Batches: a micro-batch holds rows of like length, exactly one of `tokens_per_batch` (at most so many
+    tokens, padding included; a longer row is alone) and `batch_size` (rows). `accumulate` micro-batches
+    make one optimizer step; its loss is the mean over all of them together.
+    Rate: `warmup` is the fraction of all steps in which the rate rises linearly from 0 to `lr`. Then
+    "constant" keeps it, "linear" and "cosine" let it fall to `final_lr` * `lr` at the end, and "trapezoid"
+    keeps it and lets it fall linearly over the last `decay` fraction of all steps.
+    AdamW: `weight_decay` applies to matrices only. Gradients are clipped to the norm `clip` (inf: never).
+    `dtype` is the arithmetic of the forward and backward pass; weights and optimizer stay float32.
+
+    `seed` orders the rows. `threads` (CPU, 0: as torch has it), `processes` and `checkpoint_every` (steps)
+    change how a run is executed, not what it learns.
+    """
+
+    lr: float = 1e-5
+    epochs: int | None = None
+    steps: int | None = None
+    tokens_per_batch: int | None = None
+    batch_size: int | None = None
+    accumulate: int = 1
+    schedule: Literal["cosine", "linear", "constant", "trapezoid"] = "cosine"
+    warmup: float = 0.05
+    decay: float | None = None
+    final_lr: float | None = None
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+    checkpoint_every: int = execution(100)
+    threads: int = execution(0)
+    processes: int = execution(1)
+
+    def __post_init__(self) -> None:
+        _one_of("epochs", self.epochs, "steps", self.steps)
+        _one_of("tokens_per_batch", self.tokens_per_batch, "batch_size", self.batch_size)
+        for name in ("epochs", "steps", "tokens_per_batch", "batch_size", "accumulate", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"'{name}' is {value}; it must be at least 1")
+        if self.threads < 0 or self.processes < 1:
+            raise ValueError("'threads' must be at least 0 and 'processes' at least 1")
+        for name in ("lr", "eps", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"'{name}' is {getattr(self, name)}; it must be above 0")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"'{name}' is {getattr(self, name)}; it must lie in [0, 1)")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"'weight_decay' is {self.weight_decay}; it must not be negative")
+        self._check_schedule()
+
+    def _check_schedule(self) -> None:
+        if (self.decay is None) == (self.schedule == "trapezoid"):
+            raise ValueError("'decay' belongs to schedule = \"trapezoid\", which needs it")
+        if self.schedule == "constant" and self.final_lr is not None:
+            raise ValueError("'final_lr' has no effect with schedule = \"constant\"; leave it out")
+        for name in ("warmup", "decay", "final_lr"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"'{name}' is {value}; it is a fraction and must lie in [0, 1]")
+        if self.warmup + (self.decay or 0.0) > 1:
+            raise ValueError("'warmup' and 'decay' together exceed all steps; make one smaller")
+
+    def rate(self, step: int, total: int) -> float:
+        """The learning rate of optimizer step `step` (from 0) of `total`."""
+        warmup = self.warmup * total
+        if step < warmup:
+            # The first step already learns: a rate of exactly 0 would waste it.
+            return self.lr * min(1.0, (step + 1) / warmup)
+        low = self.final_lr or 0.0
+        if self.schedule == "constant":
+            return self.lr
+        start = total * (1 - self.decay) if self.decay is not None else warmup
+        if step < start:
+            return self.lr
+        left = max(0.0, (total - step) / max(total - start, 1e-9))
+        left = min(1.0, left)
+        if self.schedule == "cosine":
+            left = (1 - math.cos(math.pi * left)) / 2
+        return self.lr * (low + (1 - low) * left)
+
+
+def _one_of(first: str, one: int | None, second: str, other: int | None) -> None:
+    if (one is None) == (other is None):
+        raise ValueError(f"give exactly one of '{first}' and '{second}'")

@@ -1,0 +1,54 @@
+"""What a model folder is, as one digest: config, tokenizer and weights. No torch."""
+
+from hashlib import sha256
+from pathlib import Path
+
+from cai.errors import CaiError
+
+NAMED = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "adapter_config.json",
+)
+WHOLE_UP_TO = 1 << 30
+SAMPLES, SAMPLE_BYTES = 64, 1 << 20
+
+
+def weights_digest(folder: str | Path) -> str:
+    """128 bits of SHA-256 over a model folder's config, tokenizer and safetensors, as 32 hexadecimal digits.
+
+    A file over 1 GiB counts by its size and 64 evenly spaced blocks of 1 MiB, its first and last among them.
+    Raises `CaiError` when the folder is no Hugging Face model with safetensors.
+    """
+    root = Path(folder)
+    tensors = sorted(root.glob("*.safetensors"))
+    if not (root / "config.json").is_file() or not tensors:
+        missing = f"'{folder}' is no model folder"
+        raise CaiError(missing, next="a model folder holds config.json and *.safetensors")
+    total = sha256()
+    for path in [*(root / name for name in NAMED if (root / name).is_file()), *tensors]:
+        total.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        total.update(_content(path))
+    return total.hexdigest()[:32]
+
+
+def _content(path: Path) -> bytes:
+    size = path.stat().st_size
+    inner = sha256()
+    with path.open("rb") as file:
+        if size <= WHOLE_UP_TO:
+            while block := file.read(SAMPLE_BYTES):
+                inner.update(block)
+        else:
+            for at in range(SAMPLES):
+                file.seek((size - SAMPLE_BYTES) * at // (SAMPLES - 1))
+                inner.update(file.read(SAMPLE_BYTES))
+    return inner.digest()
