@@ -1,13 +1,17 @@
-"""A judge says which of two answers a principle prefers. It asks like a stage does: `yield` requests, be sent replies.
+"""A judge says which of two answers a principle prefers. It asks like a stage does: by `yield`ing requests.
 
-Every judge shows both orders, so that liking a position cannot pass for liking an answer, and puts the answers
-inside fences that text within them cannot close. A reply that holds no verdict is `Unreadable`, never a coin flip.
+Every judge shows both orders, so that liking a position cannot pass for liking an answer, and puts the
+answers inside fences that text within them cannot close. A reply that holds no verdict is `Unreadable`,
+never a coin flip.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from cai import plugins
+from cai.config import build, identity
 from cai.constitution import Principle
+from cai.errors import CaiError
 from cai.records import Messages
 from cai.stages import Asking
 
@@ -16,7 +20,8 @@ from cai.stages import Asking
 class Verdict:
     """`orders` is P(first answer is better) as read with the first answer shown first, then shown second.
 
-    `p_first` is what the judge makes of both (their mean, unless it clamps), `note` its reasoning in both orders.
+    `p_first` is what the judge makes of both (their mean, unless it clamps), `note` its reasoning in both
+    orders.
     """
 
     p_first: float
@@ -40,8 +45,38 @@ class Unreadable:
 
 
 class Judge(Protocol):
-    """A frozen keyword-only dataclass; its fields are its TOML keys. `seed` keys its sampling, if it samples."""
+    """A frozen keyword-only dataclass; its fields are its TOML keys. `seed` is for its sampling, if any."""
 
     def judge(
         self, prompt: Messages, first: str, second: str, principle: Principle, seed: int
     ) -> Asking[Verdict | Unreadable]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Appointed:
+    """The judge that a stage or an eval was given, and the name it goes by in annotations."""
+
+    name: str
+    judge: Judge
+
+    @classmethod
+    def from_toml(cls, value: Any, where: str) -> "Appointed":
+        """From a judge's name, or from a table with its name as `type` and its own keys beside it."""
+        table = {"type": value} if isinstance(value, str) else value
+        if not isinstance(table, dict):
+            raise CaiError(
+                f"this is {value!r}", where=where, next="write a judge's name or a table with its type"
+            )
+        if not isinstance(table.get("type"), str):
+            raise CaiError(
+                "'type' is missing", where=where, next=f"add type = {_one_of(plugins.names('judges'))}"
+            )
+        keys = {name: item for name, item in table.items() if name != "type"}
+        return cls(name=table["type"], judge=build(plugins.find("judges", table["type"], where), keys, where))
+
+    def identity(self) -> dict[str, Any]:
+        return {"type": self.name, **identity(self.judge)}
+
+
+def _one_of(names: list[str]) -> str:
+    return " or ".join(f'"{name}"' for name in names)

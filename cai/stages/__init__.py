@@ -1,14 +1,15 @@
 """A stage is a pure function of one item: it asks a model and makes rows of the replies.
 
-`work(item)` either returns its rows, or is a generator that yields lists of requests, is sent the replies in the
-same order, and returns its rows:
+`work(item)` either returns its rows, or is a generator that yields lists of requests, is sent the replies in
+the same order, and returns its rows:
 
     def work(self, record):
         [reply] = yield [Request(messages=record.prompt, want=self.sampling(), seed=...)]
         return [record.then(Turn(kind="response", text=reply.text))]
 
-So a stage knows no engine, batch or file and can be tested with strings, several rounds of asking need no state
-machine, and stages and judges compose by `yield from`. At least one row comes of every item, if only a `Reject`.
+So a stage knows no engine, batch or file and can be tested with strings, several rounds of asking need no
+state machine, and stages and judges compose by `yield from`. At least one row comes of every item, if only a
+`Reject`.
 
 A stage is a frozen keyword-only dataclass; its fields are its TOML keys and its command-line options.
 """
@@ -39,7 +40,7 @@ class Stage(Protocol):
 
 
 def together(asking: Sequence[Asking[T]]) -> Asking[list[T]]:
-    """Run several askings side by side: their requests go out in one list, and each is sent its own replies."""
+    """Run several askings side by side: their requests go out in one list, each gets its own replies."""
     waiting: dict[int, list[Request]] = {}
     done: dict[int, T] = {}
 

@@ -68,7 +68,7 @@ def no_text(reply: Reply) -> tuple[str, str] | None:
 def reject(record: Record, stage: str, reason: str, detail: str = "", raw: str = "") -> Reject:
     """A record that a stage cannot use."""
     return Reject(
-        id=digest("reject", stage, record.id),
+        id=digest("reject", stage, record.id, [turn.text for turn in record.turns]),
         item=record.id,
         prompt_id=record.prompt_id,
         stage=stage,

@@ -2,7 +2,7 @@
 
 Both are asked in the chat itself: the prompt and its newest answer as an ordinary dialogue, then the critique
 request as a user turn, then the revision request (Bai et al. 2022, arXiv 2212.08073, section 3.1). So a later
-round sees the newest answer only, not how it came about. Draws are keyed by the record's id and round, so that
+round sees the newest answer only, not how it came about. Draws are keyed by the record and its round, so that
 chained `critique` and `revise` steps write the same rows as one `revise` of as many rounds.
 """
 
