@@ -14,6 +14,7 @@ tags = ["violence"]
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -176,3 +177,58 @@ def _principles(file: Path) -> list[Principle]:
         name = f"'{table['id']}'" if isinstance(table.get("id"), str) else f"{number}"
         principles.append(build(Principle, table, f"{file} [principle {name}]"))
     return principles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What `check` thinks a constitution's author should look at."""
+
+    principle: str
+    what: str
+
+
+# Words of a chat frame. The frame is cai's, and a principle that brings its own would be asked twice, or as
+# an answer.
+FRAME_WORDS = (
+    "critique request",
+    "revision request",
+    "user:",
+    "human:",
+    "assistant:",
+    "options:",
+    "(a)",
+    "<answer",
+)
+LEAST_WORDS = 4
+ALIKE = 0.8
+
+
+def check(constitution: Constitution) -> list[Finding]:
+    """Wordings that are very short, bring a chat frame, or say almost what another principle says.
+
+    Two wordings are alike when the sets of their words overlap by at least `ALIKE` (Jaccard).
+    """
+    findings = []
+    for at, principle in enumerate(constitution.principles):
+        for name in WORDINGS:
+            for what in _faults(principle, name, constitution.principles[:at]):
+                findings.append(Finding(principle=principle.id, what=f"'{name}' {what}"))
+    return findings
+
+
+def _faults(principle: Principle, name: str, earlier: Iterable[Principle]) -> Iterable[str]:
+    text = getattr(principle, name)
+    words = _words(text)
+    if len(text.split()) < LEAST_WORDS:
+        yield f"has fewer than {LEAST_WORDS} words"
+    for phrase in FRAME_WORDS:
+        if phrase in text.lower():
+            yield f"holds '{phrase}', which belongs to the chat frame"
+    for other in earlier:
+        theirs = _words(getattr(other, name))
+        if len(words & theirs) >= ALIKE * len(words | theirs):
+            yield f"says almost what '{other.id}' says"
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", text.lower()))
