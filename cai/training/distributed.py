@@ -1,12 +1,13 @@
 """Several processes as one: each computes its share of a step, gradients are summed, all step alike."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +31,13 @@ class Group:
         for parameter, piece in zip(parameters, torch.split(flat, sizes), strict=True):
             parameter.grad.copy_(piece.view_as(parameter))  # type: ignore[union-attr]
 
-    def add_counts(self, counts: Counter[str]) -> Counter[str]:
-        """Sums by name over all processes, in the order of the ranks."""
+    def gather(self, mine: T) -> list[T]:
+        """What every process has, in the order of the ranks."""
         if self.world == 1:
-            return counts
+            return [mine]
         gathered: list[Any] = [None] * self.world
-        dist.all_gather_object(gathered, dict(counts))
-        total: Counter[str] = Counter()
-        for part in gathered:
-            total.update(part)
-        return total
+        dist.all_gather_object(gathered, mine)
+        return gathered
 
     def wait(self) -> None:
         """Return when every process has come here."""

@@ -8,13 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cai.chat import load_tokenizer
 from cai.errors import CaiError
 from cai.objectives import Objective
 from cai.training.checkpoint import METRICS, STATE, TIMING
-from cai.training.loop import Report, train
+from cai.training.launch import launch
+from cai.training.loop import Report
 from cai.training.models import load_policy, save_model, stored_dtype
 from cai.training.settings import TrainSettings
 from cai.weights import weights_digest
@@ -34,29 +33,29 @@ def fit(
     folder: Path,
     chat_template: Path | None = None,
     device: str = "cpu",
+    about: Mapping[str, Any] | None = None,
     report: Report | None = None,
 ) -> dict[str, Any]:
     """Train the model of one folder on `sources` (see `Objective.sources`) and save it as another folder.
 
-    Beside the weights the folder holds metrics.jsonl, timing.jsonl and training.json, the summary that is
-    returned: rows used, rows dropped by reason, steps, tokens, losses, seconds. Killed and called again, it
-    goes on from its last checkpoint. The weights are stored in the dtype of the folder that training
-    started from.
+    Beside the weights the folder holds metrics.jsonl, timing.jsonl, cai.json (what `about` says of its
+    making) and training.json, the summary that is returned: rows used, rows dropped by reason, steps,
+    tokens, losses, seconds. Killed and called again, it goes on from its last checkpoint. The weights are
+    stored in the dtype of the folder that training started from.
     Raises `CaiError` for a folder that is there already or is no model, for rows that cannot be used, for a
     run that changed in between, and for a loss that is not finite.
     """
     if folder.exists():
         raise CaiError("there is something here already", where=str(folder), next="choose another name")
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
     tokenizer = load_tokenizer(model, chat_template)
     policy = load_policy(model, device=device)
     data = objective.prepare(sources, tokenizer, context_of(policy))
     work = work_folder(folder)
     identity = {"weights": weights_digest(model), "chat_template": tokenizer.chat_template}
-    summary = train(objective, policy, data, settings, work, identity=identity, report=report)
+    summary = launch(objective, policy, data, settings, work, identity=identity, report=report)
     whole = {"rows": len(data.rows), "dropped": dict(Counter(data.dropped)), **asdict(summary)}
-    _publish(policy.to(stored_dtype(model)), tokenizer, folder, work, whole)
+    notes = {"training.json": whole, **({} if about is None else {"cai.json": about})}
+    _publish(policy.to(stored_dtype(model)), tokenizer, folder, work, notes)
     return whole
 
 
@@ -68,11 +67,14 @@ def context_of(model: Any) -> int:
     return limit
 
 
-def _publish(policy: Any, tokenizer: Any, folder: Path, work: Path, summary: Mapping[str, Any]) -> None:
+def _publish(
+    policy: Any, tokenizer: Any, folder: Path, work: Path, notes: Mapping[str, Mapping[str, Any]]
+) -> None:
     def extras(temporary: Path) -> None:
         for name in (METRICS, TIMING):
             shutil.copyfile(work / name, temporary / name)
-        (temporary / "training.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        for name, note in notes.items():
+            (temporary / name).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 
     save_model(policy, tokenizer, folder, extras)
     (work / STATE).unlink()

@@ -7,7 +7,6 @@ equal threads).
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -157,14 +156,11 @@ def _step(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     group.add_gradients(parameters)
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.clip))
-    sums: Counter[str] = Counter()
-    for loss in losses:
-        sums.update({"loss": float(loss.total), "tokens": loss.tokens, **loss.metrics})
-    sums = group.add_counts(sums)
+    sums = _sums(losses, group)
     tokens = int(sums.pop("tokens"))
     means = {name: value / step.weight for name, value in sums.items()}
     if not (math.isfinite(means["loss"]) and math.isfinite(norm)):
-        raise _not_finite(losses, means["loss"], norm, folder, done)
+        raise _not_finite(_suspects(losses, group), means["loss"], norm, folder, done)
     for part in optimizer.param_groups:
         part["lr"] = rate
     optimizer.step()
@@ -178,10 +174,27 @@ def _advance(progress: Progress, metrics: Mapping[str, float]) -> Progress:
     return Progress(step=progress.step + 1, tokens=tokens, first_loss=first, last_loss=metrics["loss"])
 
 
-def _not_finite(losses: list[Loss], loss: float, norm: float, folder: Path, done: int) -> CaiError:
-    bad = [item for item in losses if not torch.isfinite(item.total)] or losses
-    names = ", ".join(name for item in bad for name in item.names)
-    what = f"step {done + 1}: loss {loss:.4g}, gradient norm {norm:.4g} on rows {names}"
+def _sums(losses: list[Loss], group: Group) -> dict[str, float]:
+    """Loss, tokens and metrics of a step, summed over its micro-batches in all processes."""
+    mine = [{"loss": float(loss.total), "tokens": loss.tokens, **loss.metrics} for loss in losses]
+    sums: dict[str, float] = {}
+    for micro in (micro for part in group.gather(mine) for micro in part):
+        for name, value in micro.items():
+            sums[name] = sums.get(name, 0.0) + value
+    return sums
+
+
+def _suspects(losses: list[Loss], group: Group) -> list[str]:
+    """The rows whose loss is not finite, or all rows of the step if only the gradient is not."""
+    bad = [name for loss in losses if not torch.isfinite(loss.total) for name in loss.names]
+    everywhere = [name for part in group.gather(bad) for name in part]
+    return everywhere or [
+        name for part in group.gather([name for loss in losses for name in loss.names]) for name in part
+    ]
+
+
+def _not_finite(names: list[str], loss: float, norm: float, folder: Path, done: int) -> CaiError:
+    what = f"step {done + 1}: loss {loss:.4g}, gradient norm {norm:.4g} on rows {', '.join(names)}"
     return CaiError(
         what, where=str(folder), next="lower lr or take those rows out; the last checkpoint is kept"
     )

@@ -21,8 +21,8 @@ class TrainSettings:
     AdamW: `weight_decay` applies to matrices only. Gradients are clipped to the norm `clip` (inf: never).
     `dtype` is the arithmetic of the forward and backward pass; weights and optimizer stay float32.
 
-    `seed` orders the rows. `threads` (CPU, 0: as torch has it), `processes` and `checkpoint_every` (steps)
-    change how a run is executed, not what it learns.
+    `seed` orders the rows. `threads` (each process's, 0: chosen by model size and cores), `processes` and
+    `checkpoint_every` (steps) change how a run is executed, not what it learns.
     """
 
     lr: float = 1e-5
