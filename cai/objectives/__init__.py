@@ -13,20 +13,10 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from torch import Tensor
 
 from cai.training.data import Prepared
+from cai.training.distributed import Group
 from cai.training.settings import TrainSettings
 
 BatchT = TypeVar("BatchT")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """Which part of every step this process computes: micro-batches `rank`, `rank + world`, ..."""
-
-    rank: int = 0
-    world: int = 1
-
-    def of(self, micros: Sequence[Any]) -> Sequence[Any]:
-        return micros[self.rank :: self.world]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +57,11 @@ class Objective(Protocol):
         """Tokenise for a context of `limit` tokens."""
         ...
 
-    def setup(self, model: Any, data: Prepared[Any], cache: Path) -> Prepared[Any]:
-        """Called once before the first step, with the model as it starts; may keep files under `cache`."""
+    def setup(self, model: Any, data: Prepared[Any], cache: Path, group: Group) -> Prepared[Any]:
+        """Called once before the first step, with the model as it starts; may keep files under `cache`.
+
+        Every process calls it; what it computes may be shared out over the `group`.
+        """
         ...
 
     def steps(self, data: Prepared[Any], settings: TrainSettings) -> int:
@@ -76,9 +69,12 @@ class Objective(Protocol):
         ...
 
     def batches(
-        self, model: Any, data: Prepared[Any], settings: TrainSettings, share: Share, start: int
+        self, model: Any, data: Prepared[Any], settings: TrainSettings, group: Group, start: int
     ) -> Iterator[Step[Any]]:
-        """The optimizer steps from number `start` (from 0) on: the same ones an unbroken run would see."""
+        """The optimizer steps from number `start` (from 0) on: the same ones an unbroken run would see.
+
+        Of the micro-batches of a step this process gets its `group.share`.
+        """
         ...
 
     def loss(self, model: Any, batch: Any) -> Loss:

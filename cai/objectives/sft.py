@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cai.chat import Example, TrainOn
-from cai.objectives import Loss, Share, Step
+from cai.objectives import Loss, Step
 from cai.records import Record
 from cai.training.batches import Batch, collate, token_logps
 from cai.training.data import (
@@ -21,6 +21,7 @@ from cai.training.data import (
     conversations,
     prepare,
 )
+from cai.training.distributed import Group
 from cai.training.plan import plan_steps
 from cai.training.settings import TrainSettings
 
@@ -75,18 +76,18 @@ class Sft:
 
         return prepare(sources, encode, tokenizer=tokenizer, limit=limit, too_long=self.too_long)
 
-    def setup(self, model: Any, data: Prepared[SftRow], cache: Path) -> Prepared[SftRow]:
+    def setup(self, model: Any, data: Prepared[SftRow], cache: Path, group: Group) -> Prepared[SftRow]:
         return data
 
     def steps(self, data: Prepared[SftRow], settings: TrainSettings) -> int:
         return len(_plan(data, settings))
 
     def batches(
-        self, model: Any, data: Prepared[SftRow], settings: TrainSettings, share: Share, start: int
+        self, model: Any, data: Prepared[SftRow], settings: TrainSettings, group: Group, start: int
     ) -> Iterator[Step[SftBatch]]:
         for micros in _plan(data, settings)[start:]:
             weight = sum(data.rows[at].weight * data.rows[at].scored for micro in micros for at in micro)
-            mine = [_collate([data.rows[at] for at in micro], model.device) for micro in share.of(micros)]
+            mine = [_collate([data.rows[at] for at in micro], model.device) for micro in group.share(micros)]
             yield Step(micros=mine, weight=weight)
 
     def loss(self, model: Any, batch: SftBatch) -> Loss:

@@ -53,7 +53,7 @@ Source = TypeVar("Source", Conversation, Preference)
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared(Generic[RowT]):
-    """Tokenised rows, what was left out by reason, and a digest of the rows' ids, tokens and masks."""
+    """Tokenised rows, what was left out by reason, and a digest of the rows."""
 
     rows: tuple[RowT, ...]
     dropped: Mapping[str, int]
@@ -141,7 +141,7 @@ def prepare(
             dropped[str(reason)] += 1
             continue
         rows.append(row)
-        sums.update(repr((row.name, source.weight, row.sequences)).encode("utf-8", "surrogatepass"))
+        sums.update(repr(row).encode("utf-8", "surrogatepass"))
     if not rows:
         counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "the input is empty"
         raise CaiError(f"there is nothing to train on ({counts})", next="give a file with usable rows")

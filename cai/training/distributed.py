@@ -17,6 +17,10 @@ class Group:
     rank: int = 0
     world: int = 1
 
+    def share(self, micros: Sequence[T]) -> Sequence[T]:
+        """This process's part: items `rank`, `rank + world`, ..."""
+        return micros[self.rank :: self.world]
+
     def add_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Replace every gradient by its sum over all processes."""
         if self.world == 1:

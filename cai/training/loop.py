@@ -17,7 +17,7 @@ import torch
 
 from cai.config import identity as identity_of
 from cai.errors import CaiError
-from cai.objectives import Loss, Objective, Share, Step
+from cai.objectives import Loss, Objective, Step
 from cai.training.checkpoint import METRICS, TIMING, Logs, Progress, restore, save
 from cai.training.data import Prepared
 from cai.training.distributed import ALONE, Group
@@ -60,15 +60,14 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     whole = {**run_identity(objective, data, settings), **(identity or {})}
     optimizer = adamw(model, settings)
-    share = Share(rank=group.rank, world=group.world)
-    data = objective.setup(model, data, folder)
+    data = objective.setup(model, data, folder, group)
     total = objective.steps(data, settings)
     progress = restore(folder, model=model, optimizer=optimizer, identity=whole, cut_logs=group.rank == 0)
     group.wait()
     begun, seen = time.perf_counter(), progress.tokens
     logs = Logs(folder) if group.rank == 0 else None
     try:
-        for step in objective.batches(model, data, settings, share, progress.step):
+        for step in objective.batches(model, data, settings, group, progress.step):
             started = time.perf_counter()
             rate = settings.rate(progress.step, total)
             metrics = _step(objective, model, optimizer, step, rate, settings, group, folder, progress.step)
