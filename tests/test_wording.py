@@ -120,8 +120,10 @@ def test_requests_are_many_and_spread_over_categories(name: str) -> None:
     assert sum(isinstance(row["prompt"], list) for row in found) >= 10
 
 
-def test_no_request_says_what_another_says() -> None:
-    assert near_duplicates(said(row["prompt"]) for name in REQUESTS for row in rows(name)) == []
+def test_no_prompt_says_what_another_says() -> None:
+    """Not among the requests, nor between them and the demonstrations, which a critic or judge is shown."""
+    files = (*REQUESTS, "few-shots/critique", "few-shots/judge")
+    assert near_duplicates(said(row["prompt"]) for name in files for row in rows(name)) == []
 
 
 def test_smoke_is_a_mixture_of_the_three_sets() -> None:
@@ -151,13 +153,6 @@ def test_demonstrated_verdicts_favour_neither_place_nor_length() -> None:
         assert list(shot) == ["prompt", "a", "b", "preference", "reasoning", "answer"]
         assert shot["preference"].startswith("Choose the answer ")
         assert not re.search(r"\([AB]\)|better answer is", shot["reasoning"])
-
-
-def test_demonstrations_are_no_requests_of_ours() -> None:
-    asked = {said(row["prompt"]) for name in REQUESTS for row in rows(name)}
-    shown = {shot["prompt"] for name in ("critique", "judge") for shot in rows(f"few-shots/{name}")}
-    assert asked & shown == set()
-    assert near_duplicates(sorted(asked | shown)) == []
 
 
 def test_readme_is_true() -> None:
