@@ -12,7 +12,7 @@ from torch.nn import functional
 from cai.chat import Example
 from cai.objectives import Loss, Step
 from cai.records import Comparison, assistant
-from cai.training.batches import Batch, collate, completion_logps
+from cai.training.batches import Batch, collate, column, completion_logps
 from cai.training.data import (
     Preference,
     Prepared,
@@ -49,9 +49,9 @@ class DpoBatch:
     """P pairs as 2P sequences, all a first, then all b in the same order."""
 
     batch: Batch  # B = 2P
-    reference: Tensor  # [2P] float32
-    p_a: Tensor  # [P] float32
-    weights: Tensor  # [P] float32
+    reference: Tensor  # [2P]
+    p_a: Tensor  # [P]
+    weights: Tensor  # [P]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,12 +115,12 @@ class Dpo:
     ) -> Iterator[Step[DpoBatch]]:
         for micros in _plan(data, settings)[start:]:
             weight = sum(data.rows[at].weight for micro in micros for at in micro)
-            mine = [_collate([data.rows[at] for at in micro], model.device) for micro in group.share(micros)]
+            mine = [_collate([data.rows[at] for at in micro], model) for micro in group.share(micros)]
             yield Step(micros=mine, weight=weight)
 
     def loss(self, model: Any, batch: DpoBatch) -> Loss:
         logps, _ = completion_logps(model, batch.batch)
-        ratios = logps - batch.reference.to(logps.dtype)
+        ratios = logps - batch.reference
         a, b = ratios.chunk(2)
         each = soft_preference_loss(self.beta * (a - b), batch.p_a)
         with torch.no_grad():
@@ -146,14 +146,14 @@ def _plan(data: Prepared[DpoRow], settings: TrainSettings) -> list[tuple[tuple[i
     return plan_steps(lengths, [row.name for row in data.rows], settings, width=2)
 
 
-def _collate(rows: Sequence[DpoRow], device: torch.device) -> DpoBatch:
+def _collate(rows: Sequence[DpoRow], model: Any) -> DpoBatch:
     examples = [*(row.a for row in rows), *(row.b for row in rows)]
     reference = [row.reference for row in rows if row.reference is not None]
     if len(reference) < len(rows):
         raise ValueError("the reference log-probabilities are missing: call setup first")
     return DpoBatch(
-        batch=collate(examples, [row.name for row in rows], device),
-        reference=torch.tensor([a for a, _ in reference] + [b for _, b in reference], device=device),
-        p_a=torch.tensor([row.p_a for row in rows], device=device),
-        weights=torch.tensor([row.weight for row in rows], device=device),
+        batch=collate(examples, [row.name for row in rows], model.device),
+        reference=column([a for a, _ in reference] + [b for _, b in reference], model),
+        p_a=column([row.p_a for row in rows], model),
+        weights=column([row.weight for row in rows], model),
     )

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from cai.chat import Example, TrainOn
 from cai.objectives import Loss, Step
 from cai.records import Record
-from cai.training.batches import Batch, collate, token_logps
+from cai.training.batches import Batch, collate, column, token_logps
 from cai.training.data import (
     Conversation,
     LearnFrom,
@@ -46,7 +45,7 @@ class SftRow:
 @dataclass(frozen=True, kw_only=True)
 class SftBatch:
     batch: Batch
-    weights: Tensor  # [B] float32
+    weights: Tensor  # [B]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +86,7 @@ class Sft:
     ) -> Iterator[Step[SftBatch]]:
         for micros in _plan(data, settings)[start:]:
             weight = sum(data.rows[at].weight * data.rows[at].scored for micro in micros for at in micro)
-            mine = [_collate([data.rows[at] for at in micro], model.device) for micro in group.share(micros)]
+            mine = [_collate([data.rows[at] for at in micro], model) for micro in group.share(micros)]
             yield Step(micros=mine, weight=weight)
 
     def loss(self, model: Any, batch: SftBatch) -> Loss:
@@ -101,6 +100,6 @@ def _plan(data: Prepared[SftRow], settings: TrainSettings) -> list[tuple[tuple[i
     return plan_steps(lengths, [row.name for row in data.rows], settings)
 
 
-def _collate(rows: Sequence[SftRow], device: torch.device) -> SftBatch:
-    batch = collate([row.example for row in rows], [row.name for row in rows], device)
-    return SftBatch(batch=batch, weights=torch.tensor([row.weight for row in rows], device=device))
+def _collate(rows: Sequence[SftRow], model: Any) -> SftBatch:
+    batch = collate([row.example for row in rows], [row.name for row in rows], model.device)
+    return SftBatch(batch=batch, weights=column([row.weight for row in rows], model))

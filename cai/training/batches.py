@@ -51,6 +51,11 @@ def collate(examples: Sequence[Example], names: Sequence[str], device: torch.dev
     )
 
 
+def column(values: Sequence[float], model: Any) -> Tensor:
+    """Numbers [len(values)] beside a batch, on the model's device, in float32 or wider."""
+    return torch.tensor(values, dtype=torch.promote_types(model.dtype, torch.float32), device=model.device)
+
+
 def token_logps(model: Any, batch: Batch) -> Tensor:
     """Log-probability [N] of every scored token, computed in float32 (or in float64 if the model is)."""
     logits = _scored_logits(model, batch)
