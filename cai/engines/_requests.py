@@ -1,0 +1,135 @@
+"""A request in words -> what the model has to do, in token ids; and back from ids to the reply's text."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cai.chat import encode_example, encode_prompt
+from cai.engines import Options, Request, Sampling, Score
+from cai.errors import CaiError
+from cai.records import Message
+
+CONTEXT = 4  # ids of a prefix that decoding needs to see, so that a space between it and the answer stays
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writing:
+    """Sample up to `limit` tokens after `prompt`. `context` is the end of the assistant's given prefix."""
+
+    prompt: tuple[int, ...]
+    limit: int
+    sampling: Sampling
+    seed: int
+    context: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """log P of each of `answers` after `prompt`."""
+
+    prompt: tuple[int, ...]
+    answers: tuple[tuple[int, ...], ...]
+
+
+class Unanswerable(Exception):
+    """This request cannot be answered; the message is the reply's `error`."""
+
+
+def prepare(tokenizer: Any, request: Request, window: int) -> Writing | Reading:
+    """The request in token ids. Raises `Unanswerable`."""
+    try:
+        want = request.want
+        if isinstance(want, Sampling):
+            return _writing(tokenizer, request, want, window)
+        return _reading(tokenizer, request, want, window)
+    except CaiError as error:
+        raise Unanswerable(str(error)) from error
+
+
+def text_of(tokenizer: Any, written: tuple[int, ...], context: tuple[int, ...] = ()) -> str:
+    """The text of sampled ids; special tokens are left out."""
+    if context:
+        given = _decode(tokenizer, context)
+        both = _decode(tokenizer, context + written)
+        if both.startswith(given):
+            return both[len(given) :]
+    return _decode(tokenizer, written)
+
+
+def cut_at_stop(text: str, stop: tuple[str, ...]) -> str | None:
+    """`text` up to the first stop string in it, or None when it holds none."""
+    found = [at for at in (text.find(word) for word in stop) if at >= 0]
+    return text[: min(found)] if found else None
+
+
+def _writing(tokenizer: Any, request: Request, want: Sampling, window: int) -> Writing:
+    _check(want)
+    prompt = _prompt(tokenizer, request)
+    room = window - len(prompt)
+    if room < 1:
+        raise Unanswerable(f"prompt has {len(prompt)} tokens, the model's window is {window}")
+    return Writing(
+        prompt=prompt,
+        limit=min(want.max_tokens, room),
+        sampling=want,
+        seed=request.seed,
+        context=prompt[-CONTEXT:] if request.prefix else (),
+    )
+
+
+def _reading(tokenizer: Any, request: Request, want: Options | Score, window: int) -> Reading:
+    prompt = _prompt(tokenizer, request)
+    if isinstance(want, Score):
+        answers = [_whole_answer(tokenizer, request, want.completion, prompt)]
+    else:
+        if not want.options:
+            raise Unanswerable("there are no options")
+        answers = [_option(tokenizer, request, option, prompt) for option in want.options]
+    longest = len(prompt) + max(map(len, answers))
+    if longest > window:
+        raise Unanswerable(f"prompt and answer have {longest} tokens, the model's window is {window}")
+    return Reading(prompt=prompt, answers=tuple(answers))
+
+
+def _prompt(tokenizer: Any, request: Request) -> tuple[int, ...]:
+    prompt = tuple(encode_prompt(tokenizer, request.messages, request.prefix))
+    if not prompt:
+        raise Unanswerable("the prompt is empty")
+    return prompt
+
+
+def _option(tokenizer: Any, request: Request, option: str, prompt: tuple[int, ...]) -> tuple[int, ...]:
+    joint = tuple(encode_prompt(tokenizer, request.messages, request.prefix + option))
+    answer = joint[len(prompt) :] if joint[: len(prompt)] == prompt else _ids(tokenizer, option)
+    if not answer:
+        raise Unanswerable(f"option '{option}' has no tokens")
+    return answer
+
+
+def _whole_answer(
+    tokenizer: Any, request: Request, completion: str, prompt: tuple[int, ...]
+) -> tuple[int, ...]:
+    answer: Message = {"role": "assistant", "content": request.prefix + completion}
+    ids = encode_example(tokenizer, [*request.messages, answer]).ids
+    return ids[len(prompt) :] if ids[: len(prompt)] == prompt else (*_ids(tokenizer, completion), ids[-1])
+
+
+def _ids(tokenizer: Any, text: str) -> tuple[int, ...]:
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _decode(tokenizer: Any, ids: tuple[int, ...]) -> str:
+    text: str = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text
+
+
+def _check(want: Sampling) -> None:
+    faults = {
+        f"max_tokens is {want.max_tokens}, it must be at least 1": want.max_tokens < 1,
+        f"temperature is {want.temperature}, it must not be negative": not want.temperature >= 0,
+        f"top_p is {want.top_p}, it must be above 0 and at most 1": not 0 < want.top_p <= 1,
+        f"top_k is {want.top_k}, it must not be negative": want.top_k < 0,
+        "a stop string is empty": "" in want.stop,
+    }
+    for fault, is_so in faults.items():
+        if is_so:
+            raise Unanswerable(fault)

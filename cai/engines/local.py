@@ -1,0 +1,84 @@
+"""The model on this machine, through transformers: continuous batching on the CPU or one GPU.
+
+What an answer is computed beside does not change it. On the CPU that holds to the last bit: each thread
+decodes texts of its own, and every product in a step gives a row the same result whatever the other rows are.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from cai.chat import load_tokenizer
+from cai.config import execution, key
+from cai.engines._session import LocalSession
+from cai.errors import CaiError
+from cai.model_folder import resolve
+from cai.records import digest
+from cai.training.models import load_policy
+from cai.weights import weights_digest
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+SHORT = 12  # digits of the weights' digest that label a reply
+
+
+@dataclass(frozen=True, kw_only=True)
+class Local:
+    """A transformers model in this process, any that loads as a causal language model.
+
+    `batch` texts are in the making at once, shared out among `threads` (0: as many as there are cores).
+    """
+
+    model: str = key(help="a model folder, a bundled model, or a hub id")
+    dtype: Literal["float32", "bfloat16"] = key("float32", help="precision of weights and arithmetic")
+    chat_template: Path | None = key(None, help="a Jinja file in place of the model's own chat template")
+    device: str = execution("auto", help="auto, cpu, cuda or cuda:N")
+    batch: int = execution(128, help="texts in the making at once")
+    threads: int = execution(0, help="CPU threads; 0 for all cores")
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch = {self.batch}, it must be at least 1")
+        if self.threads < 0:
+            raise ValueError(f"threads = {self.threads}, it must not be negative")
+
+    def open(self) -> LocalSession:
+        """Load the model. Raises `CaiError`: it cannot be had or is not whole, or there is no such device."""
+        folder = resolve(self.model)
+        tokenizer = load_tokenizer(folder, self.chat_template)
+        model = load_policy(folder, DTYPES[self.dtype], _device(self.device))
+        return LocalSession(
+            model,
+            tokenizer,
+            label=self.model,
+            weights=weights_digest(folder)[:SHORT],
+            batch=self.batch,
+            threads=self.threads,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """The kind of engine is part of it: under one seed, other engines sample other texts from the same
+        model.
+        """
+        template = self.chat_template
+        return {
+            "engine": "local",
+            "model": self.model,
+            "weights": weights_digest(resolve(self.model)),
+            "dtype": self.dtype,
+            "chat_template": digest(template.read_text(encoding="utf-8")) if template else None,
+        }
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind == "cpu" and not number:
+        return name
+    if kind == "cuda" and (not number or number.isdecimal()):
+        if int(number or 0) < torch.cuda.device_count():
+            return name
+        raise CaiError(f"there is no device '{name}' here", next='use device = "cpu" or "auto"')
+    raise CaiError(f"device '{name}' is unknown", next="known: auto, cpu, cuda, cuda:0")

@@ -1,0 +1,71 @@
+"""What a model's name means: a folder, a bundled model, or a repository on the Hugging Face hub. No torch."""
+
+import importlib
+from pathlib import Path
+
+from cai.errors import CaiError, suggest
+
+# Models that come with cai: name -> the function that says where its folder is.
+BUNDLED = {"organism": "cai.organism:path"}
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
+def resolve(name: str, where: str | None = None) -> Path:
+    """The folder of the model called `name`.
+
+    A folder of the user's own goes before a bundled name, and that before a hub id "org/name", which is
+    downloaded unless HF_HUB_OFFLINE is set. Raises `CaiError`: there is no such model, or its folder lacks
+    its config, weights or tokenizer.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        return _whole(folder, name, where)
+    if folder.exists():
+        raise CaiError(
+            f"model '{name}' is a file", where=where, next="give the folder that holds config.json"
+        )
+    if name in BUNDLED:
+        module, _, function = BUNDLED[name].partition(":")
+        return _whole(Path(getattr(importlib.import_module(module), function)()), name, where)
+    if _is_hub_id(name):
+        return _whole(_download(name, where), name, where)
+    hint = suggest(name, BUNDLED)
+    raise CaiError(f"there is no model '{name}'", where=where, next=f"give a folder or a hub id ({hint})")
+
+
+def _whole(folder: Path, name: str, where: str | None) -> Path:
+    """`folder`, if it holds what a model needs."""
+    if not (folder / "config.json").is_file():
+        missing, way = "config.json", "a model folder is what save_pretrained() writes"
+    elif not any(folder.glob("*.safetensors")):
+        missing, way = "safetensors", "its weights must be *.safetensors files"
+    elif not any((folder / file).is_file() for file in TOKENIZERS):
+        missing, way = "tokenizer", "its folder needs tokenizer.json and tokenizer_config.json"
+    else:
+        return folder
+    raise CaiError(f"model '{name}' has no {missing}", where=where, next=way)
+
+
+def _is_hub_id(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) == 2 and all(part.replace("-", "").replace("_", "").replace(".", "") for part in parts)
+
+
+def _download(name: str, where: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"])
+        )
+    except LocalEntryNotFoundError as error:
+        offline = f"there is no folder '{name}', and the hub cannot be reached for a model of that name"
+        raise CaiError(
+            offline, where=where, next="check the path, or go online and unset HF_HUB_OFFLINE"
+        ) from error
+    except (HFValidationError, HfHubHTTPError) as error:
+        absent = f"there is no folder '{name}', and the hub has no such model that you may read"
+        raise CaiError(
+            absent, where=where, next="check the path or the hub id; log in if it is gated"
+        ) from error
