@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cai.engines import Reply, Request
-from cai.records import Record, Turn, prompt_from, sibling
+from cai.records import Message, Record, Turn, prompt_from, sibling
 
 Model = Callable[[Request], Reply]
 
@@ -38,6 +38,10 @@ def says(text: str, finish: str = "stop") -> Model:
 
 def prompt(text: str = "How do I pick a lock?") -> Record:
     return prompt_from(text, None, "test")
+
+
+def chat(*messages: Message) -> Record:
+    return prompt_from({"prompt": list(messages)}, None, "test")
 
 
 def answered(
