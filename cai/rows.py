@@ -1,7 +1,8 @@
 """Reading and writing JSON lines, one at a time, so that a long file takes no more memory than a short one.
 
-An `Item` is what a stage works on: a row, or all the rows of one prompt. Its key is a digest of the bytes that it was
-read from, so finished work is found again by what it was made of, wherever the row stands in its file.
+An `Item` is what a stage works on: a row, or all the rows of one prompt. Its key is a digest of the bytes
+that it was read from, so finished work is found again by what it was made of, wherever the row stands in its
+file.
 """
 
 import json
@@ -44,7 +45,7 @@ _KINDS: Mapping[type, tuple[frozenset[str], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What a stage works on: a row, the list of all rows of one prompt, or the `Reject` of a line nobody can read."""
+    """What a stage works on: a row, all rows of one prompt, or the `Reject` of an unreadable line."""
 
     key: bytes
     value: Any
@@ -72,7 +73,7 @@ def encode(row: Row | Mapping[str, Any]) -> bytes:
 
 
 def decode(kind: type[Any], fields: Mapping[str, Any], where: str) -> Any:
-    """The row of type `kind` from its JSON object; an object of any other type than the records stays as it is."""
+    """The row of type `kind` from its JSON object; an eval's verdict is the object as it is."""
     builder = _BUILDERS.get(kind)
     return builder(fields, where) if builder else fields
 
@@ -91,9 +92,10 @@ def items_for(
 ) -> Iterator[Item]:
     """The items of a stage or an eval, from the files' rows in order; `limit` keeps the first so many items.
 
-    Where records are taken, a line may also be a bare request (`{"prompt": ...}`). A line that cannot be read is an
-    item with a `Reject`, or with `strict` a `CaiError` that names file and line. A stage that `groups` gets the rows
-    of one prompt together, from wherever in the files they stand, in the order of the prompts' first appearance.
+    Where records are taken, a line may also be a bare request (`{"prompt": ...}`). A line that cannot be
+    read is an item with a `Reject`, or with `strict` a `CaiError` that names file and line. A stage that
+    `groups` gets the rows of one prompt together, from wherever in the files they stand, in the order of
+    first appearance.
     """
     read = _grouped if getattr(stage, "groups", False) else _single
     return islice(read(stage.takes, paths, strict), limit)
@@ -110,6 +112,11 @@ def read_records(path: Path) -> Iterator[Record]:
 
 def read_comparisons(path: Path) -> Iterator[Comparison]:
     return read_rows(path, Comparison)
+
+
+def read_verdicts(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows that an eval wrote."""
+    return (_parse(line) for line in _lines(path))
 
 
 def read_prompts(path: Path, *, strict: bool = False, limit: int | None = None) -> Iterator[Record | Reject]:

@@ -1,9 +1,282 @@
-"""An output of a run: NAME.jsonl, NAME.rejects.jsonl and NAME.json, whole or resumable whatever kills the process."""
+"""An output of a run: NAME.jsonl, NAME.rejects.jsonl, NAME.json; whole or resumable whatever happens.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+While it is made there is a manifest that says `"complete": false` and a journal, NAME.jsonl.partial. When
+every item is done, the rows are sorted by where their items stood in the input, so neither the order of
+completion nor a kill shows in the result. The two files are put in place, then the manifest says
+`"complete": true`, then the journal goes: a kill between any two of these steps is put right by taking the
+last of them again.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
+
+from cai import manifest
+from cai.claim import Claim
+from cai.errors import CaiError
+from cai.journal import Entry, Journal, Tally, Tokens, writing
+from cai.records import Reject
+from cai.rows import encode
+
+# How much of a run the kernel may still hold in memory when the power goes.
+_SYNC_SECONDS = 10.0
+
+
+def journal_of(output: Path) -> Path:
+    """runs/x/responses.jsonl -> runs/x/responses.jsonl.partial"""
+    return output.with_name(f"{output.name}.partial")
+
+
+def is_complete(path: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether nothing is left to do for this output.
+
+    Raises `CaiError` when it was made under another identity, when cai did not make it, or when somebody
+    changed it.
+    """
+    found = manifest.read(path)
+    if found is None:
+        _check_ours(path)
+        return False
+    if not found["complete"] and _is_empty(journal_of(path)):
+        # Begun and broken off before there was anything to lose, under whatever identity.
+        return False
+    if found["identity"] != (wanted := manifest.plain(identity)):
+        changed = manifest.difference(found["identity"], wanted)
+        raise CaiError(f"{path} was made with {changed}", next=f"start a new run, or --redo {path.stem}")
+    if not (found["complete"] and _stands(path, found["files"])):
+        return False
+    # A kill can fall between the manifest's last word and the end of the journal.
+    journal_of(path).unlink(missing_ok=True)
+    return True
+
+
+def discard(path: Path) -> None:
+    """Delete an output and all that belongs to it, so that it is made anew.
+
+    Raises `CaiError` when cai did not make it, and when another process is writing it.
+    """
+    if manifest.read(path) is None:
+        _check_ours(path)
+        return
+    claim = Claim(path)
+    # The manifest goes last: without it, what a kill leaves of the rest would be nobody's.
+    for part in (path, manifest.rejects_of(path), journal_of(path), manifest.path_of(path)):
+        part.unlink(missing_ok=True)
+    claim.release()
+
+
+def _is_empty(path: Path) -> bool:
+    return not path.exists() or path.stat().st_size == 0
+
+
+def _check_ours(path: Path) -> None:
+    """Without a manifest there must be nothing that a run would overwrite or go on from."""
+    for part in (path, manifest.rejects_of(path), journal_of(path)):
+        if part.exists():
+            next_step = "give another output, or move that file away"
+            raise CaiError("cai did not make this file", where=str(part), next=next_step)
+
+
+def _stands(path: Path, files: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether the files are as the manifest has them; one that is gone is to be made again."""
+    for name, described in files.items():
+        part = path.with_name(name)
+        if not part.exists():
+            return False
+        if part.stat().st_size != described["bytes"]:
+            next_step = f"put the old one back, or --redo {path.stem}"
+            raise CaiError("this file was changed after cai made it", where=str(part), next=next_step)
+    return True
+
+
+def open_output(path: Path, identity: Mapping[str, Any]) -> "Output | None":
+    """Claim an output and take up what an earlier process left of it; None when nothing is left to do.
+
+    Raises `CaiError` as `is_complete` does, and while another process writes it.
+    """
+    if path.suffix != ".jsonl":
+        raise CaiError("an output is a .jsonl file", where=str(path), next=f"write {path.stem}.jsonl")
+    if is_complete(path, identity):
+        return None
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        claim = Claim(path)
+    try:
+        # Asked again: another process may have finished it before we had the claim.
+        if is_complete(path, identity):
+            claim.release()
+            return None
+        return Output(path, claim, _begin(path, identity))
+    except BaseException:
+        claim.release()
+        raise
+
+
+class Output:
+    """An output being written, from `open_output`.
+
+    `write` adds a finished item, `found` takes over one that an earlier process finished; each says `at`
+    where the item stands in the input. `finish` makes the final files.
+    """
+
+    def __init__(self, path: Path, claim: Claim, begun: Mapping[str, Any]) -> None:
+        self.path = path
+        self.tally = Tally()
+        self._claim = claim
+        self._manifest = begun
+        self._journal = Journal(journal_of(path))
+        self._kept: list[bytes] = []
+        self._started = self._synced = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long this process has been at it."""
+        return time.monotonic() - self._started
+
+    def found(self, key: bytes, at: Sequence[int]) -> Entry | None:
+        """The rows of an item that was finished before, or None; found, they count as this run's."""
+        offset = self._journal.find(key)
+        if offset is None:
+            return None
+        entry = self._journal.read(offset)
+        self._keep(at, offset)
+        self.tally.add(len(entry.rows), [json.loads(row)["reason"] for row in entry.rejects], entry.tokens)
+        return entry
+
+    def write(self, key: bytes, at: Sequence[int], rows: Sequence[Any], tokens: Tokens) -> list[bytes]:
+        """Add a finished item; returns its encoded rows, without the rejects.
+
+        A kill of the process cannot lose it any more; a loss of power can take the last seconds.
+        """
+        kept = [encode(row) for row in rows if not isinstance(row, Reject)]
+        rejects = [row for row in rows if isinstance(row, Reject)]
+        self._keep(at, self._journal.append(key, kept, [encode(row) for row in rejects], tokens))
+        self.tally.add(len(kept), [row.reason for row in rejects], tokens)
+        if time.monotonic() - self._synced > _SYNC_SECONDS:
+            self._sync()
+        return kept
+
+    def finish(self) -> None:
+        """Sort the rows into the final files, and say that they are complete."""
+        with writing(self.path):
+            self._journal.sync()
+            files = self._write_files()
+            _sync_folder(self.path.parent)
+            whole = {**self._described(), "finished": manifest.now(), "files": files, "complete": True}
+            manifest.write(self.path, whole)
+            _sync_folder(self.path.parent)
+            journal_of(self.path).unlink()
+
+    def close(self) -> None:
+        """Let go of the output. What is not finished can be taken up again."""
+        self._journal.close()
+        self._claim.release()
+
+    def _keep(self, at: Sequence[int], offset: int) -> None:
+        # Fixed-width big-endian numbers: the bytes sort as the numbers do, at a fifth of a tuple's memory.
+        self._kept.append(b"".join(number.to_bytes(6, "big") for number in (*at, offset)))
+
+    def _write_files(self) -> dict[str, Any]:
+        rows = _Draft(self.path)
+        rejects = _Draft(manifest.rejects_of(self.path))
+        self._kept.sort()
+        for packed in self._kept:
+            entry = self._journal.read(int.from_bytes(packed[-6:], "big"))
+            for row in entry.rows:
+                rows.add(row)
+            for row in entry.rejects:
+                rejects.add(row)
+        drafts = [rows, rejects] if rejects.size else [rows]
+        if not rejects.size:
+            rejects.discard()
+        return {draft.path.name: draft.place() for draft in drafts}
+
+    def _described(self) -> dict[str, Any]:
+        """The manifest as of now."""
+        prompt, cached, generated = self.tally.tokens
+        rejects = dict(sorted(self.tally.rejects.items()))
+        return {
+            **self._manifest,
+            "seconds": round(self._manifest["seconds"] + self.seconds, 3),
+            "counts": {"items": self.tally.items, "rows": self.tally.rows, "rejects": rejects},
+            "tokens": {"prompt": prompt, "cached": cached, "generated": generated},
+        }
+
+    def _sync(self) -> None:
+        with writing(self.path):
+            self._journal.sync()
+            manifest.write(self.path, self._described(), durable=False)
+        self._synced = time.monotonic()
+
+
+def _begin(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the manifest that says what is being made, or take up an unfinished one."""
+    made_by = manifest.provenance()
+    found = manifest.read(path)
+    if found is None or found["complete"] or _is_empty(journal_of(path)):
+        # Of a complete one the files are gone, so it is begun anew.
+        journal_of(path).unlink(missing_ok=True)
+        found = {
+            "complete": False,
+            "fingerprint": manifest.fingerprint(identity),
+            "identity": manifest.plain(identity),
+            "made_by": [],
+            "started": manifest.now(),
+            "finished": None,
+            "seconds": 0.0,
+            "counts": {"items": 0, "rows": 0, "rejects": {}},
+            "tokens": {"prompt": 0, "cached": 0, "generated": 0},
+            "files": {},
+        }
+    if made_by not in found["made_by"]:
+        found["made_by"].append(made_by)
+    with writing(path):
+        manifest.write(path, found)
+    return found
+
+
+class _Draft:
+    """A file under a temporary name, until it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._digest = blake2b(digest_size=16)
+        self._temporary = path.with_name(f".{path.name}.tmp")
+        self._file = self._temporary.open("wb")
+
+    def add(self, line: bytes) -> None:
+        line += b"\n"
+        self._file.write(line)
+        self._digest.update(line)
+        self.size += len(line)
+
+    def place(self) -> dict[str, Any]:
+        """Put it in its place, on the disk; returns its size and digest."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.replace(self._temporary, self.path)
+        return {"bytes": self.size, "digest": self._digest.hexdigest()}
+
+    def discard(self) -> None:
+        """There is to be no such file."""
+        self._file.close()
+        self._temporary.unlink()
+        self.path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,14 +286,17 @@ class Listing:
     name: str
     path: Path
     state: Literal["complete", "partial"]
-    manifest: Mapping[str, Any] = field(default_factory=dict)
-
-
-def is_complete(path: Path, identity: Mapping[str, Any]) -> bool:
-    """Whether nothing is left to do for this output; `CaiError` when it was made under another identity."""
-    raise NotImplementedError
+    manifest: Mapping[str, Any]
 
 
 def runs_in(folder: Path) -> list[Listing]:
-    """Every output in a run's folder, in the order in which they were started."""
-    raise NotImplementedError
+    """Every output and every trained model (a folder with cai.json) in a run's folder, oldest first."""
+    outputs = [(path.with_suffix(".jsonl"), path) for path in sorted(folder.glob("*.json"))]
+    models = [(path.parent, path) for path in sorted(folder.glob("*/cai.json"))]
+    listed: list[Listing] = []
+    for path, described in outputs + models:
+        found = manifest.load(described)
+        if found is not None:
+            state: Literal["complete", "partial"] = "complete" if found.get("complete", True) else "partial"
+            listed.append(Listing(name=path.stem, path=path, state=state, manifest=found))
+    return sorted(listed, key=lambda one: str(one.manifest.get("started", "")))

@@ -1,0 +1,46 @@
+"""The right to write an output: held by one process at a time, and ended by the kernel when that dies."""
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar
+
+from cai.errors import CaiError
+
+
+class Claim:
+    """Taking it raises `CaiError` with the holder's process id when another process has it."""
+
+    _held: ClassVar[set[Path]] = set()
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(f".{path.name}.lock").absolute()
+        if self._path in self._held:
+            raise RuntimeError(f"{path} is being written by this process already")
+        self._handle = self._take(path)
+        self._held.add(self._path)
+
+    def _take(self, path: Path) -> int:
+        while True:
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                # A POSIX lock, because a child that the engine forks must not hold it beyond our death.
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                pid = os.read(handle, 20).decode() or "unknown"
+                os.close(handle)
+                busy = f"{path} is being written by another process (pid {pid})"
+                raise CaiError(busy, next="wait until it is done, or stop it") from error
+            # The last holder may have removed the file between our opening and locking it.
+            with suppress(FileNotFoundError):
+                if os.stat(self._path).st_ino == os.fstat(handle).st_ino:
+                    os.ftruncate(handle, 0)
+                    os.write(handle, str(os.getpid()).encode())
+                    return handle
+            os.close(handle)
+
+    def release(self) -> None:
+        self._path.unlink(missing_ok=True)
+        os.close(self._handle)
+        self._held.discard(self._path)
