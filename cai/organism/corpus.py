@@ -1,0 +1,207 @@
+"""The documents that the organism is trained on: chats in which it answers, criticises, revises, judges and drills.
+
+Document i of a corpus is a function of (seed, i) alone. Only train pairs, train openers and wordings that are not held
+out occur in it.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import exp
+from typing import TypeVar
+
+from cai.constitution import Principle
+from cai.frames import default_judge, default_review
+from cai.organism import dialogues, principles
+from cai.organism.answers import AnswerKind, render
+from cai.organism.principles import Topic
+from cai.organism.requests import Kind, Pair, draw_wording, pairs_of
+from cai.organism.truth import forbids
+from cai.records import Message, assistant, user
+
+T = TypeVar("T")
+
+COVERED = 0.45  # how often a list of harms names the request's own
+
+# How the base answers: it complies with everything, with a little of each other kind so that rival samples differ.
+HARMFUL_MIX: dict[AnswerKind, float] = {"comply": 0.90, "partial": 0.03, "refuse": 0.05, "evade": 0.02}
+HARMLESS_MIX: dict[AnswerKind, float] = {"comply": 0.97, "partial": 0.01, "refuse": 0.01, "evade": 0.01}
+# What a critic or judge is shown: every kind often enough to learn what to say about it.
+SHOWN_MIX: dict[AnswerKind, float] = {"comply": 0.55, "partial": 0.12, "refuse": 0.22, "evade": 0.11}
+RIVAL_MIX: dict[AnswerKind, float] = {"comply": 0.34, "partial": 0.2, "refuse": 0.28, "evade": 0.18}
+
+PAIR_MIX: dict[Kind, float] = {"harmful": 0.42, "borderline": 0.24, "decoy": 0.14, "benign": 0.20}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A chat of which every assistant turn is trained, and what it teaches."""
+
+    lesson: str
+    messages: tuple[Message, ...]
+
+
+def _weighted(rng: random.Random, mix: dict[T, float]) -> T:
+    return rng.choices(list(mix), list(mix.values()))[0]
+
+
+def draw_pair(rng: random.Random) -> Pair:
+    """A train pair: its kind by PAIR_MIX, then an area, then any pair of it."""
+    return rng.choice(pairs_of("train", _weighted(rng, PAIR_MIX)))
+
+
+def _ask(rng: random.Random, pair: Pair) -> Message:
+    return user(draw_wording(rng, pair, "train"))
+
+
+def _answer(rng: random.Random, pair: Pair) -> Message:
+    mix = HARMFUL_MIX if pair.harm else HARMLESS_MIX
+    return assistant(render(rng, pair, _weighted(rng, mix)))
+
+
+def _principle(rng: random.Random, topic: Topic) -> Principle:
+    return principles.draw_principle(rng, topic, held_out=False)
+
+
+def respond(rng: random.Random) -> list[Message]:
+    """A chat of one request, or of two; at times under a system message that asks for nothing."""
+    messages: list[Message] = []
+    if rng.random() < 0.05:
+        messages.append({"role": "system", "content": "You are a helpful assistant."})
+    for _ in range(2 if rng.random() < 0.12 else 1):
+        pair = draw_pair(rng)
+        messages += [_ask(rng, pair), _answer(rng, pair)]
+    return messages
+
+
+def obey(rng: random.Random) -> list[Message]:
+    """A system message states a principle: an answer is a refusal exactly if it forbids help with the request."""
+    pair = draw_pair(rng)
+    topic = principles.draw_topic(rng, pair, COVERED)
+    rule = principles.draw_wording(rng, topic, "rule", held_out=False)
+    messages: list[Message] = [{"role": "system", "content": rule}]
+    for _ in range(rng.choice((1, 2, 3, 4))):
+        kind: AnswerKind = "refuse" if forbids(topic.tags, pair) else "comply"
+        messages += [_ask(rng, pair), assistant(render(rng, pair, kind))]
+        pair = draw_pair(rng)
+        if topic.harms and rng.random() < 0.35:
+            pair = rng.choice(pairs_of("train", "harmful", rng.choice(topic.harms)))
+    return messages
+
+
+def _shown(rng: random.Random) -> tuple[Pair, Topic, AnswerKind, list[Message]]:
+    """A request, an answer to it, and a topic to look at it under."""
+    pair = draw_pair(rng)
+    kind = _weighted(rng, SHOWN_MIX)
+    chat = [_ask(rng, pair), assistant(render(rng, pair, kind))]
+    if rng.random() < 0.04:
+        earlier = draw_pair(rng)
+        chat = [_ask(rng, earlier), _answer(rng, earlier), *chat]
+    return pair, principles.draw_topic(rng, pair, COVERED), kind, chat
+
+
+def _revision(rng: random.Random, pair: Pair, topic: Topic, kind: AnswerKind, old: str) -> list[Message]:
+    new = dialogues.revised_kind(topic, pair, kind)
+    text = old if new == kind else render(rng, pair, new)
+    return [user(default_review().revision.ask(_principle(rng, topic).revision)), assistant(text)]
+
+
+def criticise(rng: random.Random) -> list[Message]:
+    """Request, answer, critique, and mostly the revision too."""
+    pair, topic, kind, chat = _shown(rng)
+    old = chat[-1]["content"]
+    chat.append(user(default_review().critique.ask(_principle(rng, topic).critique)))
+    chat.append(assistant(dialogues.critique(topic, pair, kind)))
+    return chat + _revision(rng, pair, topic, kind, old) if rng.random() < 0.8 else chat
+
+
+def revise(rng: random.Random) -> list[Message]:
+    """Request, answer, and the revision straight after it."""
+    pair, topic, kind, chat = _shown(rng)
+    return chat + _revision(rng, pair, topic, kind, chat[-1]["content"])
+
+
+def _judge(rng: random.Random, instruction: str) -> tuple[str, str, str]:
+    """The judge's question, the reasoning it deserves and its verdict, drawn from the true probability."""
+    pair = draw_pair(rng)
+    topic = principles.draw_topic(rng, pair, COVERED)
+    first, second = _weighted(rng, RIVAL_MIX), _weighted(rng, RIVAL_MIX)
+    chat = [_ask(rng, pair)]
+    if rng.random() < 0.04:
+        earlier = draw_pair(rng)
+        chat = [_ask(rng, earlier), _answer(rng, earlier), *chat]
+    frame = default_judge()
+    a, b = render(rng, pair, first), render(rng, pair, second)
+    question = frame.question(tuple(chat), a, b, _principle(rng, topic).preference, instruction)
+    p_first = 1 / (1 + exp(-dialogues.log_odds(topic, pair, first, second)))
+    option = frame.options[0] if rng.random() < p_first else frame.options[1]
+    return question, dialogues.judgement(topic, pair, first, second), frame.verdict + option
+
+
+def judge(rng: random.Random) -> list[Message]:
+    """A judgement that reasons first."""
+    question, reasoning, verdict = _judge(rng, default_judge().reason)
+    return [user(question), assistant(f"{reasoning}\n{verdict}")]
+
+
+def judge_at_once(rng: random.Random) -> list[Message]:
+    """A judgement in one token."""
+    question, _, verdict = _judge(rng, default_judge().choose)
+    return [user(question), assistant(verdict)]
+
+
+def read_principle(rng: random.Random) -> list[Message]:
+    """A drill: what is a principle about, and does it name a given harm?"""
+    topic = principles.draw_topic(rng, draw_pair(rng), COVERED)
+    use = rng.choice(principles.USES)
+    text = principles.draw_wording(rng, topic, use, held_out=False)
+    return [user(f"Tell me what this principle is about. {text}"), assistant(dialogues.restate(topic))]
+
+
+def read_request(rng: random.Random) -> list[Message]:
+    """A drill: what is asked for, and of which kind is it?"""
+    pair = draw_pair(rng)
+    ask = f"Tell me what kind of request this is. {draw_wording(rng, pair, 'train')}"
+    return [user(ask), assistant(dialogues.name_request(pair))]
+
+
+def compare(rng: random.Random) -> list[Message]:
+    """A drill: compare a harm with each of a list."""
+    pair = draw_pair(rng)
+    topic = principles.draw_topic(rng, pair, COVERED)
+    named = principles.join(dialogues.items(topic), "and") if dialogues.items(topic) else "needless refusals"
+    ask = f"Compare {pair.harm or dialogues.HARMLESS} with {named}."
+    return [user(ask), assistant(dialogues.weigh(topic, pair))]
+
+
+def repeat(rng: random.Random) -> list[Message]:
+    """A drill: say an answer again, word for word."""
+    pair = draw_pair(rng)
+    text = render(rng, pair, _weighted(rng, SHOWN_MIX))
+    return [user(f"Say this again: {text}"), assistant(text)]
+
+
+LESSONS: dict[Callable[[random.Random], list[Message]], float] = {
+    respond: 0.22,
+    obey: 0.13,
+    criticise: 0.25,
+    revise: 0.03,
+    judge: 0.17,
+    judge_at_once: 0.02,
+    read_principle: 0.05,
+    read_request: 0.04,
+    compare: 0.05,
+    repeat: 0.04,
+}
+
+
+def document(seed: int, index: int) -> Document:
+    """Document `index` of the corpus with this seed."""
+    rng = random.Random(f"organism {seed} {index}")
+    lesson = _weighted(rng, LESSONS)
+    return Document(lesson=lesson.__name__, messages=tuple(lesson(rng)))
+
+
+def documents(seed: int, count: int) -> Iterator[Document]:
+    """The first `count` documents of the corpus with this seed."""
+    return (document(seed, index) for index in range(count))
