@@ -1,0 +1,76 @@
+"""`cai eval`: what models do, or what a file holds, as numbers with intervals."""
+
+from pathlib import Path
+
+import click
+
+from cai.commands import options
+from cai.errors import UsageError
+
+
+@click.command(name="eval", short_help="Measure models, or a file of rows, with intervals.")
+@click.argument("subjects", nargs=-1, required=True, metavar="MODEL...|FILE...")
+@click.option("--eval", "name", required=True, metavar="NAME", help="The eval: organism, ...")
+@click.option("--prompts", metavar="FILE", help="Have each MODEL answer these requests first.")
+@click.option("--temperature", type=float, help="Sampling temperature of the answers.")
+@click.option("--max-tokens", type=int, help="The most tokens an answer may have.")
+@click.option("--seed", type=int, help="Seed of the answers.")
+@click.option(
+    "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A key of the eval or of its answers."
+)
+@click.option("--engine", metavar="NAME", help="How to run the models: local, ...  [default: local]")
+@click.option("--engine-set", multiple=True, metavar="KEY=VALUE", help="A key of the engine's own.")
+@click.option("-o", "--output", required=True, metavar="FILE", help="The .jsonl file of verdicts to write.")
+@options.with_options([options.LIMIT, *options.RUN_OPTIONS])
+def evaluate(
+    subjects: tuple[str, ...],
+    name: str,
+    prompts: str | None,
+    temperature: float | None,
+    max_tokens: int | None,
+    seed: int | None,
+    pairs: tuple[str, ...],
+    engine: str | None,
+    engine_set: tuple[str, ...],
+    output: str,
+    limit: int | None,
+    redo: bool,
+    dry_run: bool,
+    strict: bool,
+    quiet: bool,
+) -> None:
+    """Evaluate MODELs on --prompts, or FILEs of rows that are there already.
+
+    Every verdict goes to the output, the numbers beside it (table.jsonl, table.json).
+
+    \b
+    cai eval organism runs/x/rl-cai --eval organism \\
+        --prompts prompts/organism/dev.jsonl -o runs/x/table.jsonl
+    """
+    from cai.execute import Options, execute
+    from cai.recipe import steps_of
+    from cai.report.terminal import print_numbers
+
+    path = options.jsonl(output, "--output")
+    answers = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
+    table = {"name": path.stem, "eval": name, **options.settings(pairs, "--set"), **options.given(answers)}
+    if limit is not None:
+        table["limit"] = limit
+    engines = {}
+    if prompts is None:
+        table["from"] = list(subjects)
+    else:
+        engines = {_short(subject): options.engine(subject, engine, engine_set) for subject in subjects}
+        if len(engines) < len(subjects):
+            raise UsageError("two of the models have the same name", next="name their folders otherwise")
+        table |= {"from": prompts, "models": list(engines)}
+    with options.usage("cai eval"):
+        steps = steps_of(table, engines, path.parent, "cai eval")
+    redone = tuple(step.name for step in steps) if redo else ()
+    execute(steps, Options(redo=redone, dry_run=dry_run, strict=strict, quiet=quiet))
+    if not dry_run and not quiet:
+        print_numbers(path)
+
+
+def _short(model: str) -> str:
+    return Path(model).name

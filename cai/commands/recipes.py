@@ -1,0 +1,48 @@
+"""`cai run`: every step of a recipe."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Run a recipe: the whole chain, each model loaded once.")
+@click.argument("recipe", metavar="RECIPE")
+@click.option("--redo", multiple=True, metavar="STEP", help="Make this step anew, and what follows from it.")
+@click.option("-o", "--output", metavar="FOLDER", help="Write here and not beside the recipe.")
+@click.option("--seed", type=int, help="Another seed than the recipe's; needs -o.")
+@click.option("--constitution", metavar="FILE", help="Another constitution than the recipe's; needs -o.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="Only the first rows of each request set; needs -o."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Show what would be done and the first requests; write nothing."
+)
+@click.option("--strict", is_flag=True, help="Stop at the first bad row instead of rejecting it.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def run(
+    recipe: str,
+    redo: tuple[str, ...],
+    output: str | None,
+    seed: int | None,
+    constitution: str | None,
+    limit: int | None,
+    dry_run: bool,
+    strict: bool,
+    quiet: bool,
+) -> None:
+    """Run all steps of a RECIPE (a TOML file, or the folder it lies in).
+
+    What is done already is left as it is, what was broken off goes on where it stopped.
+    """
+    from cai.commands.options import given
+    from cai.errors import UsageError
+    from cai.execute import Options, check_redo, execute
+    from cai.recipe import load
+
+    changes = given({"seed": seed, "constitution": constitution, "limit": limit})
+    if changes and output is None:
+        raise UsageError(f"'--{next(iter(changes))}' makes another run of it", next="give its folder with -o")
+    loaded = load(Path(recipe), folder=None if output is None else Path(output), changes=changes)
+    how = Options(redo=redo, dry_run=dry_run, strict=strict, quiet=quiet)
+    check_redo(loaded.steps, redo)
+    execute(loaded.steps, how)

@@ -1,0 +1,62 @@
+"""`cai report`, `cai show`, `cai runs`, `cai export`: what a run made."""
+
+from pathlib import Path
+
+import click
+
+from cai.errors import UsageError
+
+
+@click.command(short_help="What a run made: counts, rejects, cost, numbers, where to look next.")
+@click.argument("run", metavar="RUN")
+@click.option("--groups", is_flag=True, help="Break the numbers down by group.")
+def report(run: str, groups: bool) -> None:
+    """Sum up the run in the folder RUN."""
+    from cai.report.terminal import print_report
+
+    print_report(Path(run), groups=groups)
+
+
+@click.command(short_help="One row of a run, with all that was made for it.")
+@click.argument("run", metavar="RUN")
+@click.argument("id", metavar="ID")
+def show(run: str, id: str) -> None:
+    """Show every row of RUN (a folder or a .jsonl file) with an id, or a prompt's id, that begins with ID."""
+    from cai.show import print_rows
+
+    print_rows(Path(run), id)
+
+
+@click.command(short_help="The runs in a folder, and how far they are.")
+@click.argument("folder", metavar="[FOLDER]", default="runs")
+def runs(folder: str) -> None:
+    """List the runs in FOLDER (default: runs)."""
+    from cai.report.terminal import print_runs
+
+    print_runs(Path(folder))
+
+
+@click.command(short_help="Rows in the shape that other libraries train on.")
+@click.argument("file", metavar="FILE")
+@click.option("--format", "shape", required=True, type=click.Choice(["trl", "sft"]), help="What to write.")
+@click.option("-o", "--output", required=True, metavar="FILE", help="The .jsonl file to write.")
+def export(file: str, shape: str, output: str) -> None:
+    """Write the rows of FILE for other libraries.
+
+    trl makes preference rows of comparisons (prompt, chosen, rejected, probability), sft makes conversations
+    of records (messages).
+    """
+    from cai.commands.options import jsonl
+    from cai.export import FORMATS, write
+    from cai.recipe import input_file
+    from cai.rows import read_rows
+
+    kind, shaped = FORMATS[shape]
+    source, path = input_file(file, "cai export"), jsonl(output, "--output")
+    if path.exists():
+        raise UsageError("there is a file here already", where=str(path), next="choose another name")
+    count, left_out = write(shaped(read_rows(source, kind)), path)
+    reasons = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
+    click.echo(
+        f"{path}: {count} rows" + (f", {sum(left_out.values())} left out ({reasons})" if reasons else "")
+    )

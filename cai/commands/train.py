@@ -1,0 +1,82 @@
+"""`cai train`: one training step."""
+
+from pathlib import Path
+
+import click
+
+from cai.commands import options
+from cai.errors import UsageError
+
+
+@click.command(short_help="Train a model on rows: sft, dpo, ...")
+@click.argument("objective")
+@click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
+@click.option("--model", required=True, metavar="MODEL", help="Model folder, hub name, or 'organism'.")
+@click.option("-o", "--output", required=True, metavar="FOLDER", help="The model folder to write.")
+@click.option(
+    "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A key of the objective or of training."
+)
+@click.option("--weights", metavar="W,W,...", help="How much each file's rows count, one number a file.")
+@click.option("--seed", type=int, help="Seed of the order of rows.")
+@click.option("--redo", is_flag=True, help="Throw away what is there and train anew.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def train(
+    objective: str,
+    inputs: tuple[str, ...],
+    model: str,
+    output: str,
+    pairs: tuple[str, ...],
+    weights: str | None,
+    seed: int | None,
+    redo: bool,
+    dry_run: bool,
+    quiet: bool,
+) -> None:
+    """Train MODEL on the rows of FILE by an OBJECTIVE (sft on records, dpo on comparisons).
+
+    What is learned and how is set by keys: --set lr=1e-5 --set epochs=2 --set batch_size=16. Killed and
+    given again, it goes on from its last checkpoint.
+
+    \b
+    cai train sft runs/x/revisions.jsonl --model organism -o runs/x/sl-cai \\
+        --set epochs=3 --set batch_size=16
+    """
+    from cai.execute import Options, execute
+    from cai.recipe import check_weights, input_file
+    from cai.steps import TrainStep, engine_of, training_keys
+
+    table = options.settings(pairs, "--set")
+    if seed is not None:
+        table["seed"] = seed
+    where = f"cai train {objective}"
+    folder = Path(output)
+    if folder.suffix == ".jsonl":
+        raise UsageError(
+            f"'{output}' is no name for a model folder", where="--output", next="leave out .jsonl"
+        )
+    with options.usage(where):
+        trained, loop = training_keys(objective, table, where)
+        shares = check_weights(_numbers(weights), len(inputs), where)
+    step = TrainStep(
+        name=folder.name,
+        kind=objective,
+        objective=trained,
+        settings=loop,
+        model=engine_of({"type": "local", "model": model}, "--model"),
+        inputs=tuple(input_file(item, where) for item in inputs),
+        weights=shares,
+        output=folder,
+    )
+    execute((step,), Options(redo=(step.name,) if redo else (), dry_run=dry_run, quiet=quiet))
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(
+            f"'{text}' is no list of numbers", where="--weights", next="write 1.0,0.5"
+        ) from error

@@ -1,0 +1,123 @@
+"""What each step of a run is, as far as it can be known before it is made, and what is left to do for it.
+
+The identity of a step holds the fingerprints of its inputs. That of rows follows from identities alone, so
+a chain of stages is known before any of it runs; that of a trained model is its weights, known once it is
+trained.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from cai import manifest, runs, trained
+from cai.config import identity as keys_of
+from cai.engines import Engine
+from cai.steps import EvalStep, StageStep, Step, TrainStep
+
+# "waits": for a model that is not trained yet, so that nobody can tell.
+State = Literal["done", "to do", "waits"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What is left to do for a step, and its identity (None while it waits)."""
+
+    state: State
+    identity: dict[str, Any] | None
+
+
+@dataclass(kw_only=True)
+class Ledger:
+    """Goes through the steps in order. What stands at the paths `gone` is taken as not there."""
+
+    gone: Collection[Path] = ()
+    unknown: set[Path] = field(default_factory=set)
+    fingerprints: dict[Path, str] = field(default_factory=dict)
+
+    def settle(self, step: Step) -> Entry:
+        """The entry of a step, after those before it. `CaiError` when its output was made otherwise."""
+        identity = self.identity(step)
+        if identity is None:
+            self.unknown.add(step.output)
+            return Entry(state="waits", identity=None)
+        done = step.output not in self.gone and self._is_complete(step, identity)
+        if not done and isinstance(step, TrainStep):
+            self.unknown.add(step.output)
+        elif not done:
+            self.fingerprints[step.output] = manifest.fingerprint(identity)
+        return Entry(state="done" if done else "to do", identity=identity)
+
+    def made(self, step: Step) -> None:
+        """The step's output is there now."""
+        self.unknown.discard(step.output)
+
+    def identity(self, step: Step) -> dict[str, Any] | None:
+        """Everything that decides what a step makes; None while that hangs on what is not there yet."""
+        if self.unknown & _needs(step):
+            return None
+        engine = step.model if isinstance(step, TrainStep) else step.engine
+        inputs = [self.fingerprints.get(path) or manifest.fingerprint_of(path) for path in step.inputs]
+        model = None if engine is None else engine.identity()
+        if isinstance(step, TrainStep):
+            return {
+                "objective": {"kind": step.kind, **keys_of(step.objective)},
+                "training": keys_of(step.settings),
+                "model": model,
+                "inputs": inputs,
+                "weights": list(step.weights),
+            }
+        if isinstance(step, EvalStep):
+            plugin = {"eval": {"kind": step.kind, **keys_of(step.eval)}}
+        else:
+            plugin = {"stage": {"kind": step.kind, **keys_of(step.stage)}}
+        return {**plugin, "engine": model, "inputs": inputs, "limit": step.limit}
+
+    def _is_complete(self, step: Step, identity: dict[str, Any]) -> bool:
+        check = trained.is_complete if isinstance(step, TrainStep) else runs.is_complete
+        return check(step.output, identity)
+
+
+def made_from(steps: Sequence[Step], names: Collection[str]) -> list[Step]:
+    """The steps called `names` and all that are made from what they make, in order."""
+    outputs: set[Path] = set()
+    found = []
+    for step in steps:
+        if step.name in names or outputs & _needs(step):
+            outputs.add(step.output)
+            found.append(step)
+    return found
+
+
+def _needs(step: Step) -> set[Path]:
+    """The files and the model folder that a step is made from."""
+    engine = step.model if isinstance(step, TrainStep) else step.engine
+    return {*step.inputs, *_folder(engine)}
+
+
+def _folder(engine: Engine | None) -> set[Path]:
+    """The folder of the model that an engine runs, if its model is one."""
+    model = getattr(engine, "model", None)
+    return {Path(model)} if isinstance(model, str) else set()
+
+
+def chain(steps: Sequence[Step]) -> list[StageStep]:
+    """The steps at the head of `steps` that stream into each other without a barrier.
+
+    Each reads nothing but what the one before it writes, row by row, and asks the same engine: another one
+    would have to be held beside it.
+    """
+    head = steps[0]
+    assert isinstance(head, StageStep)
+    linked = [head]
+    engine = head.engine
+    for step in steps[1:]:
+        if not isinstance(step, StageStep) or step.inputs != (linked[-1].output,):
+            break
+        if step.stage.groups or step.limit is not None:
+            break
+        if step.engine is not None and engine is not None and step.engine != engine:
+            break
+        engine = engine or step.engine
+        linked.append(step)
+    return linked

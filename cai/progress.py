@@ -1,0 +1,131 @@
+"""What a run says while it goes: a live line on a terminal, plain lines in a log, a closing line a step."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cai import manifest, trained
+from cai.pipeline import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+
+# Seconds between two lines about the same step in a log.
+LOG_EVERY = 20.0
+
+
+class Reporter(Protocol):
+    """Told how far a run is. All of it is for people: nothing here decides anything."""
+
+    def rows(self, links: Sequence[Progress]) -> None: ...
+
+    def training(self, name: str) -> "TrainReport": ...
+
+    def made(self, output: Path, *, anew: bool) -> None: ...
+
+    def trained(self, folder: Path, *, anew: bool) -> None: ...
+
+
+class TrainReport(Protocol):
+    """Called after an optimizer step with its number, the number of all, and its metrics."""
+
+    def __call__(self, done: int, total: int, metrics: Mapping[str, float]) -> None: ...
+
+
+class Quiet:
+    """Says nothing."""
+
+    def rows(self, links: Sequence[Progress]) -> None:
+        return None
+
+    def training(self, name: str) -> TrainReport:
+        return lambda done, total, metrics: None
+
+    def made(self, output: Path, *, anew: bool) -> None:
+        return None
+
+    def trained(self, folder: Path, *, anew: bool) -> None:
+        return None
+
+
+class Lines:
+    """Writes to stderr, so that stdout stays what a command was asked for."""
+
+    def __init__(self, console: "Console", status: "Status | None") -> None:
+        self._console, self._status = console, status
+        self._last = time.monotonic()
+
+    def rows(self, links: Sequence[Progress]) -> None:
+        self._now(", ".join(_so_far(link) for link in links))
+
+    def training(self, name: str) -> TrainReport:
+        def report(done: int, total: int, metrics: Mapping[str, float]) -> None:
+            self._now(f"{name}: step {done} of {total}, loss {metrics['loss']:.4f}")
+
+        return report
+
+    def made(self, output: Path, *, anew: bool) -> None:
+        self._close(f"{output}: {outcome(manifest.read(output) or {}, anew=anew)}")
+
+    def trained(self, folder: Path, *, anew: bool) -> None:
+        self._close(f"{folder}: {training_outcome(trained.summary(folder), anew=anew)}")
+
+    def _now(self, text: str) -> None:
+        if self._status is not None:
+            self._status.update(text)
+        elif time.monotonic() - self._last >= LOG_EVERY:
+            self._close(text)
+
+    def _close(self, text: str) -> None:
+        self._last = time.monotonic()
+        self._console.print(text)
+
+
+@contextmanager
+def reporter(quiet: bool) -> Iterator[Reporter]:
+    """What fits where stderr goes."""
+    if quiet:
+        yield Quiet()
+        return
+    from cai.terminal import console
+
+    stderr = console(stderr=True)
+    if not stderr.is_terminal:
+        yield Lines(stderr, None)
+        return
+    with stderr.status("") as status:
+        yield Lines(stderr, status)
+
+
+def _so_far(link: Progress) -> str:
+    speed = f", {link.speed:,.0f} tokens/s" if link.tokens else ""
+    rejects = f", {link.rejects:,} rejects" if link.rejects else ""
+    return f"{link.name}: {link.rows:,} rows{rejects}{speed}"
+
+
+def outcome(found: Mapping[str, Any], *, anew: bool = True) -> str:
+    """A manifest in a line: rows, rejects by reason, seconds."""
+    counts = found.get("counts", {})
+    rejects: Mapping[str, int] = counts.get("rejects", {})
+    parts = [f"{counts.get('rows', 0):,} rows"]
+    if rejects:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in rejects.items())
+        parts.append(f"{sum(rejects.values()):,} rejects ({reasons})")
+    return ", ".join([*parts, f"{found.get('seconds', 0):.1f} s" if anew else "done before"])
+
+
+def training_outcome(summary: Mapping[str, Any], *, anew: bool = True) -> str:
+    """A training run in a line."""
+    dropped: Mapping[str, int] = summary["dropped"]
+    parts = [f"trained on {summary['rows']:,} rows"]
+    if dropped:
+        parts.append(
+            f"{sum(dropped.values())} left out ({', '.join(f'{n} {why}' for why, n in dropped.items())})"
+        )
+    parts.append(
+        f"{summary['steps']:,} steps, loss {summary['first_loss']:.4f} -> {summary['last_loss']:.4f}"
+    )
+    return ", ".join([*parts, f"{summary['seconds']:.1f} s" if anew else "done before"])

@@ -1,0 +1,1 @@
+"""A run folder -> what a reader wants to know of it."""

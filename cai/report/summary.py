@@ -1,0 +1,139 @@
+"""What a run's files say of it, gathered from their manifests. No model is needed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cai import trained
+from cai.errors import CaiError
+from cai.evals import Number
+from cai.recipe import output_names
+from cai.records import Comparison
+from cai.rows import read_rows
+from cai.runs import Listing, runs_in
+
+ABSENT = "not begun"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One output of a run: what it is, how far it is, what it took."""
+
+    name: str
+    kind: str
+    state: str
+    rows: int = 0
+    rejects: Mapping[str, int] = field(default_factory=dict)
+    tokens: int = 0
+    seconds: float = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The numbers of one eval, and the names of those that head it."""
+
+    name: str
+    headline: tuple[str, ...]
+    numbers: tuple[Number, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orders:
+    """How a judge took the order of the answers, over `n` comparisons of two answers shown in both orders.
+
+    `agree` is the share whose two orders name the same winner; `bias` is how far the mean probability of
+    the answer shown first lies above 0.5 before the orders are averaged. Averaging them makes it 0.
+    """
+
+    name: str
+    agree: float
+    bias: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    run: Path
+    lines: tuple[Line, ...]
+    tables: tuple[Table, ...]
+    orders: tuple[Orders, ...]
+
+
+def summarise(run: Path) -> Summary:
+    """The summary of a run's folder. Raises `CaiError` when there is nothing of a run in it."""
+    if not run.is_dir():
+        raise CaiError(f"there is no run '{run}'", next="cai runs lists them")
+    found = {listing.name: listing for listing in runs_in(run)}
+    recipe = run / "recipe.toml"
+    order = output_names(recipe) if recipe.is_file() else []
+    if not found and not order:
+        raise CaiError(f"there is nothing of a run in '{run}'", next="cai runs lists the runs")
+    names = [*order, *(name for name in found if name not in order)]
+    complete = [found[name] for name in names if name in found and found[name].state == "complete"]
+    return Summary(
+        run=run,
+        lines=tuple(_line(name, found.get(name), run) for name in names),
+        tables=tuple(_table(listing) for listing in complete if "numbers" in listing.manifest),
+        orders=tuple(filter(None, map(_orders, complete))),
+    )
+
+
+def _line(name: str, listing: Listing | None, run: Path) -> Line:
+    if listing is None:
+        training = (run / f"{name}.training").is_dir()
+        return Line(name=name, kind="", state="partial" if training else ABSENT)
+    identity = listing.manifest["identity"]
+    if "objective" in identity:
+        return _trained(listing)
+    counts = listing.manifest["counts"]
+    return Line(
+        name=name,
+        kind=identity.get("stage", identity.get("eval", {})).get("kind", ""),
+        state=listing.state,
+        rows=counts["rows"],
+        rejects=counts["rejects"],
+        tokens=listing.manifest["tokens"]["generated"],
+        seconds=listing.manifest["seconds"],
+    )
+
+
+def _trained(listing: Listing) -> Line:
+    came = trained.summary(listing.path)
+    return Line(
+        name=listing.name,
+        kind=listing.manifest["identity"]["objective"]["kind"],
+        state=listing.state,
+        rows=came["rows"],
+        rejects=trained.left_out(listing.path),
+        tokens=came["tokens"],
+        seconds=came["seconds"],
+        note=f"{came['steps']} steps, loss {came['first_loss']:.4f} -> {came['last_loss']:.4f}",
+    )
+
+
+def _table(listing: Listing) -> Table:
+    return table_of(listing.name, listing.manifest)
+
+
+def table_of(name: str, manifest: Mapping[str, Any]) -> Table:
+    """The table of an eval's manifest."""
+    numbers = tuple(Number(**number) for number in manifest["numbers"])
+    return Table(name=name, headline=tuple(manifest["headline"]), numbers=numbers)
+
+
+def _orders(listing: Listing) -> Orders | None:
+    if listing.manifest["identity"].get("stage", {}).get("kind") != "compare":
+        return None
+    agreed, firsts = [], []
+    for comparison in read_rows(listing.path, Comparison):
+        for annotation in comparison.annotations:
+            if len(annotation.orders) == 2 and len(comparison.candidates) == 2:
+                agreed.append(annotation.agree)
+                pairs = zip(annotation.orders, annotation.shown, strict=True)
+                firsts += [order[shown[0]] for order, shown in pairs]
+    if not agreed:
+        return None
+    bias = sum(firsts) / len(firsts) - 0.5
+    return Orders(name=listing.name, agree=sum(agreed) / len(agreed), bias=bias, n=len(agreed))

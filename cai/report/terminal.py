@@ -1,0 +1,145 @@
+"""The summary of a run as tables on a terminal; plain text where it goes to a file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cai import manifest
+from cai.evals import Number
+from cai.report.summary import ABSENT, Line, Orders, Summary, Table, summarise, table_of
+from cai.runs import runs_in
+from cai.terminal import console, sanitise
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_report(run: Path, *, groups: bool = False) -> None:
+    """Print steps, rejects, the judge's bias and every eval's numbers, then where to look next."""
+    summary = summarise(run)
+    out = console()
+    _print_steps(summary.lines, out)
+    _print_rejects(summary.lines, out)
+    for orders in summary.orders:
+        out.print(_orders(orders))
+    for table in summary.tables:
+        _print_numbers(table, out, groups)
+    _print_next(summary, out)
+
+
+def print_numbers(verdicts: Path) -> None:
+    """Print the numbers of one eval."""
+    found = manifest.read(verdicts)
+    assert found is not None
+    _print_numbers(table_of(verdicts.stem, found), console(), False)
+
+
+def print_runs(folder: Path) -> None:
+    """Print each run in `folder` with what is complete, partial or not begun."""
+    from cai.errors import CaiError
+
+    if not folder.is_dir():
+        raise CaiError(f"there is no folder '{folder}'", next="give the folder that holds your runs")
+    rows = []
+    for run in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if (run / "recipe.toml").is_file() or runs_in(run):
+            states = [line.state for line in summarise(run).lines]
+            counts = [f"{states.count(state)} {state}" for state in ("complete", "partial", ABSENT)]
+            rows.append([str(run), ", ".join(count for count in counts if not count.startswith("0 "))])
+    out = console()
+    if not rows:
+        out.print(f"there is no run in {folder}")
+    for row in rows:
+        out.print("  ".join(row))
+
+
+def _grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], out: "Console") -> None:
+    """A table whose first column reads to the left and whose others to the right."""
+    from rich import box
+    from rich.table import Table as Grid
+
+    grid = Grid(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for at, column in enumerate(columns):
+        grid.add_column(column, justify="left" if at == 0 else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*map(sanitise, row))
+    out.print(grid)
+
+
+def _print_steps(lines: Sequence[Line], out: "Console") -> None:
+    rows = []
+    for line in lines:
+        done = line.state != ABSENT
+        cost = [
+            f"{line.rows:,}",
+            f"{sum(line.rejects.values()):,}",
+            f"{line.tokens:,}",
+            f"{line.seconds:.1f}",
+        ]
+        rows.append([line.name, line.kind, line.state, *(cost if done else [""] * 4), line.note])
+    total = ["", "", "", "", "", f"{sum(line.tokens for line in lines):,}"]
+    rows.append([*total, f"{sum(line.seconds for line in lines):.1f}", ""])
+    _grid("Steps", ["step", "what", "state", "rows", "rejects", "tokens", "seconds", ""], rows, out)
+
+
+def _print_rejects(lines: Sequence[Line], out: "Console") -> None:
+    rows = [[line.name, reason, f"{count:,}"] for line in lines for reason, count in line.rejects.items()]
+    if rows:
+        _grid("Rejects by reason", ["step", "reason", "rows"], rows, out)
+
+
+def _orders(orders: Orders) -> str:
+    return (
+        f"{orders.name}: both orders name the same winner in {orders.agree:.1%} of {orders.n:,} comparisons; "
+        f"position bias {orders.bias:+.3f} before averaging the orders, 0 after\n"
+    )
+
+
+def _print_numbers(table: Table, out: "Console", groups: bool) -> None:
+    whole = [number for number in table.numbers if not number.group]
+    _print_matrix(table.name, table.headline, whole, out)
+    others = [number for number in table.numbers if number.name not in table.headline or number.group]
+    shown = [number for number in others if groups or not number.group]
+    if shown:
+        rows = [[short(item.of), item.name, item.group, _value(item), str(item.n)] for item in shown]
+        _grid(f"{table.name}: more", ["of", "measure", "group", "value [95 % interval]", "n"], rows, out)
+
+
+def _print_matrix(title: str, names: Sequence[str], numbers: Sequence[Number], out: "Console") -> None:
+    """Whom a number is about down, what was measured across."""
+    cells = {(number.of, number.name): f"{_value(number)}  n={number.n}" for number in numbers}
+    subjects = dict.fromkeys(number.of for number in numbers)
+    rows = [[short(subject), *(cells.get((subject, name), "") for name in names)] for subject in subjects]
+    _grid(f"{title} (95 % intervals)", ["", *names], rows, out)
+
+
+def short(subject: str) -> str:
+    """runs/demo/sl-cai -> sl-cai"""
+    return Path(subject).name or subject
+
+
+def _value(number: Number) -> str:
+    """A share as a percentage; whatever can lie outside 0 and 1 as it is."""
+    if number.low >= 0 and number.high <= 1:
+        return f"{number.value:.1%} [{100 * number.low:.1f}, {100 * number.high:.1f}]"
+    return f"{number.value:.3f} [{number.low:.3f}, {number.high:.3f}]"
+
+
+def _print_next(summary: Summary, out: "Console") -> None:
+    run = summary.run
+    hints: list[tuple[str, Any]] = []
+    partial = [line.name for line in summary.lines if line.state != "complete"]
+    if partial and (run / "recipe.toml").is_file():
+        hints.append((f"cai run {run / 'recipe.toml'}", f"goes on with {', '.join(partial)}"))
+    if any(line.rejects for line in summary.lines):
+        hints.append((f"less {run}/*.rejects.jsonl", "what could not be used, and why"))
+    hints += [
+        (f"less {run / table.name}.jsonl", "every verdict behind the numbers") for table in summary.tables
+    ]
+    hints.append((f"cai show {run} ID", "one row with all that was made for it"))
+    models = [line.name for line in summary.lines if line.note and line.state == "complete"]
+    hints += [(f"cai chat {run / models[-1]}", "talk to what was trained")] if models else []
+    width = max(len(command) for command, _ in hints)
+    out.print("Where to look next")
+    for command, what in hints:
+        out.print(f"  {command:{width}}  {what}")

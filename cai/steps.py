@@ -1,0 +1,128 @@
+"""The steps of a run: what each one does, reads and writes.
+
+`cai.recipe` makes them of a file, the single commands of their options; `cai.execute` carries them out.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cai.config import build
+from cai.engines import Engine
+from cai.errors import CaiError, suggest
+from cai.evals import Eval
+from cai.plugins import find
+from cai.stages import Stage
+from cai.training.settings import TrainSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageStep:
+    """Rows in, rows out: `inputs` are .jsonl files in order, `output` the .jsonl file it writes.
+
+    `engine` is None for a stage that asks no model. `limit` takes only the first rows of the inputs.
+    """
+
+    name: str
+    kind: str
+    stage: Stage
+    engine: Engine | None
+    inputs: tuple[Path, ...]
+    output: Path
+    limit: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStep:
+    """Rows in, a model folder out.
+
+    `model` is the engine whose model is trained; `weights`, one an input, mix the data.
+    """
+
+    name: str
+    kind: str
+    objective: Any
+    settings: TrainSettings
+    model: Engine
+    inputs: tuple[Path, ...]
+    weights: tuple[float, ...]
+    output: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalStep:
+    """Rows in, verdicts and numbers out. `engine` is None for an eval that asks no model itself."""
+
+    name: str
+    kind: str
+    eval: Eval
+    engine: Engine | None
+    inputs: tuple[Path, ...]
+    output: Path
+    limit: int | None = None
+
+
+Step = StageStep | TrainStep | EvalStep
+
+
+def asks(plugin: Any) -> bool:
+    """Whether a stage or an eval (or the class of one) asks a model: its `work` is then a generator."""
+    return inspect.isgeneratorfunction(plugin.work)
+
+
+def noun(row: type) -> str:
+    """The kind of row that a stage, objective or eval reads or makes, in words."""
+    return f"{row.__name__.lower()}s"
+
+
+def engine_of(table: Mapping[str, Any], where: str) -> Engine:
+    """The engine that a table with a `type` and the engine's own keys describes. Nothing is opened."""
+    if "type" not in table:
+        raise CaiError("'type' is missing", where=where, next='add type = "local"')
+    if not isinstance(table["type"], str):
+        raise CaiError(f"'type' is {table['type']!r}", where=where, next="write a string")
+    cls = find("engines", table["type"], where)
+    engine: Engine = build(cls, {key: value for key, value in table.items() if key != "type"}, where)
+    return engine
+
+
+def model_of(engine: Engine, where: str) -> str:
+    """The model that an engine runs, to be trained; `CaiError` for an engine that has none of its own."""
+    model = getattr(engine, "model", None)
+    if not isinstance(model, str) or not model or "model" not in _fields(engine):
+        kind = type(engine).__name__.lower()
+        raise CaiError(
+            f"engine '{kind}' has no model that could be trained", where=where, next="use a local model"
+        )
+    return model
+
+
+def with_model(engine: Engine, folder: Path) -> Engine:
+    """The same engine, running the model in `folder` instead."""
+    changed: Engine = dataclasses.replace(engine, model=str(folder))  # type: ignore[type-var]
+    return changed
+
+
+def training_keys(
+    kind: str, table: Mapping[str, Any], where: str, beside: Collection[str] = ()
+) -> tuple[Any, TrainSettings]:
+    """The objective and the settings that one flat table holds; a key that both have goes to both.
+
+    `beside` are keys that the table's place has a use for itself, so that a near miss can be one of them.
+    """
+    cls = find("objectives", kind, where)
+    own = {field.name for field in dataclasses.fields(cls) if field.init}
+    loop = {field.name for field in dataclasses.fields(TrainSettings)}
+    for key in table:
+        if key not in own | loop:
+            raise CaiError(f"unknown key '{key}'", where=where, next=suggest(key, own | loop | set(beside)))
+    objective = build(cls, {key: value for key, value in table.items() if key in own}, where)
+    settings = build(TrainSettings, {key: value for key, value in table.items() if key in loop}, where)
+    return objective, settings
+
+
+def _fields(plugin: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(plugin)}
