@@ -11,6 +11,7 @@ never shown any. A line for critique and revision, and a line for a judge:
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -65,7 +66,7 @@ class ReviewShots:
         """The demonstrations that a configuration key names: a path, or the bare name of shipped ones."""
         return cls(shots=tuple(_lines(value, ReviewShot, where)))
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         return digest("review shots", [asdict(shot) for shot in self.shots])
 
@@ -74,7 +75,7 @@ class ReviewShots:
 
         Without `critique` they show a revision straight after the answer.
         """
-        return tuple(message for shot in self.shots for message in _review(shot, frames, critique))
+        return _reviews(self.shots, frames, critique)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +89,24 @@ class JudgeShots:
         """The demonstrations that a configuration key names: a path, or the bare name of shipped ones."""
         return cls(shots=tuple(_lines(value, JudgeShot, where)))
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         return digest("judge shots", [asdict(shot) for shot in self.shots])
 
     def messages(self, frame: JudgeFrame, reasoned: bool) -> Messages:
         """The demonstrations as one dialogue; the verdict follows the reasoning, or stands alone."""
-        return tuple(message for shot in self.shots for message in _judged(shot, frame, reasoned))
+        return _verdicts(self.shots, frame, reasoned)
+
+
+# Rendered once, not for each request that they go before.
+@cache
+def _reviews(shots: tuple[ReviewShot, ...], frames: ReviewFrames, critique: bool) -> Messages:
+    return tuple(message for shot in shots for message in _review(shot, frames, critique))
+
+
+@cache
+def _verdicts(shots: tuple[JudgeShot, ...], frame: JudgeFrame, reasoned: bool) -> Messages:
+    return tuple(message for shot in shots for message in _judged(shot, frame, reasoned))
 
 
 def _review(shot: ReviewShot, frames: ReviewFrames, critique: bool) -> Iterator[Message]:
