@@ -1,9 +1,9 @@
 """The journal of an unfinished output: one line per finished item, so an item is there whole or not at all.
 
-A line is a head, `{"of": KEY, "tokens": [prompt, cached, generated], "rejects": COUNT}`, and the item's rows,
-the rejects last, each as it will stand in the final file. Tabs part them: JSON has none outside of escapes. It
-goes to the file in one write, so a process that is killed leaves at most one torn line at the end, which the
-next one cuts off.
+A line is a head, `{"of": KEY, "tokens": [prompt, cached, generated], "rejects": COUNT}`, and the item's
+rows, the rejects last, each as it will stand in the final file. Tabs part them: JSON has none outside of
+escapes. It goes to the file in one write, so a process that is killed leaves at most one torn line at the
+end, which the next one cuts off.
 """
 
 import json
