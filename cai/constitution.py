@@ -131,16 +131,14 @@ def _lineage(file: Path, above: tuple[Path, ...], found: dict[Path, Path]) -> li
     if file.resolve() in [path.resolve() for path in above]:
         chain = " -> ".join(str(path) for path in (*above, file))
         raise CaiError(f"it extends itself ({chain})", where=str(file), next="take one 'extends' out")
-    if file.resolve() not in found:
-        for name in _table(file).get("extends", []):
-            base = file.parent / name
-            if not base.is_file():
-                missing = f"there is no file '{base}'"
-                raise CaiError(
-                    missing, where=f"{file} extends", next="paths are relative to the file that extends"
-                )
-            _lineage(base, (*above, file), found)
-        found[file.resolve()] = file
+    for name in _table(file).get("extends", []):
+        base = file.parent / name
+        if not base.is_file():
+            missing = f"there is no file '{base}'"
+            next_step = "paths are relative to the file that extends"
+            raise CaiError(missing, where=f"{file} extends", next=next_step)
+        _lineage(base, (*above, file), found)
+    found[file.resolve()] = file
     return list(found.values())
 
 
