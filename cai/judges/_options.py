@@ -32,10 +32,10 @@ class Reading:
 class OptionJudge:
     """The keys of a judge that reads the probabilities of the frame's two options."""
 
-    frames: JudgeFrame = key(factory=default_judge, help="the chat around the principles: a TOML file")
-    few_shots: JudgeShots | None = key(None, "demonstrations: a JSON lines file")
-    min_mass: float = key(0.1, "the least probability that both options together must have")
-    average: Literal["probability", "logodds"] = key("probability", "what is averaged over the two orders")
+    frames: JudgeFrame = key(factory=default_judge, help="The chat around the principles: a TOML file.")
+    few_shots: JudgeShots | None = key(None, "Demonstrations: a JSON lines file.")
+    min_mass: float = key(0.1, "The least probability that both options together must have.")
+    average: Literal["probability", "logodds"] = key("probability", "What is averaged over the two orders.")
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_mass <= 1:

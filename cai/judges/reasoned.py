@@ -23,9 +23,9 @@ from cai.stages._asking import check_sampling
 class Reasoned(OptionJudge):
     """Two requests in each order. Where the reasoning holds a verdict of its own, it is read there."""
 
-    temperature: float = key(0.0, "sampling temperature of the reasoning; 0 is greedy")
-    max_tokens: int = key(512, "the most tokens the reasoning may have")
-    clamp: tuple[float, float] | None = key(None, "bounds of each order's probability, such as 0.4 and 0.6")
+    temperature: float = key(0.0, "Sampling temperature of the reasoning; 0 is greedy.")
+    max_tokens: int = key(512, "The most tokens the reasoning may have.")
+    clamp: tuple[float, float] | None = key(None, "Bounds of each order's probability, such as 0.4 and 0.6.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,12 +11,12 @@ from cai.records import Message, Messages, Record, Reject, Turn, TurnKind, diges
 class Writing:
     """The keys of a stage that samples text. Each request has its own seed, drawn from `seed` and its ids."""
 
-    max_tokens: int = key(512, "the most tokens a text may have")
-    temperature: float = key(1.0, "sampling temperature; 0 is greedy")
-    top_p: float = key(1.0, "sample from the likeliest tokens that hold this share of the probability")
-    top_k: int = key(0, "sample from this many of the likeliest tokens; 0: from all")
-    stop: tuple[str, ...] = key((), "texts that end an answer")
-    seed: int = key(0, "seed of all draws")
+    max_tokens: int = key(512, "The most tokens a text may have.")
+    temperature: float = key(1.0, "Sampling temperature; 0 is greedy.")
+    top_p: float = key(1.0, "Sample from the likeliest tokens that hold this share of the probability.")
+    top_k: int = key(0, "Sample from this many of the likeliest tokens; 0: from all.")
+    stop: tuple[str, ...] = key((), "Texts that end an answer.")
+    seed: int = key(0, "Seed of all draws.")
 
     def __post_init__(self) -> None:
         check_sampling(self.max_tokens, self.temperature)

@@ -23,10 +23,10 @@ class Reviewing(Writing):
     """The keys of critique and revision."""
 
     constitution: Constitution = key(
-        help="the principles: a TOML file, or the name of a shipped constitution"
+        help="The principles: a TOML file, or the name of a shipped constitution."
     )
-    frames: ReviewFrames = key(factory=default_review, help="the chat around the principles: a TOML file")
-    few_shots: ReviewShots | None = key(None, "demonstrations: a JSON lines file")
+    frames: ReviewFrames = key(factory=default_review, help="The chat around the principles: a TOML file.")
+    few_shots: ReviewShots | None = key(None, "Demonstrations: a JSON lines file.")
 
     def draw_principle(self, record: Record) -> Principle:
         """The principle of this record's next round."""

@@ -22,25 +22,29 @@ def _reasoned() -> Appointed:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """An item is all answers to one prompt, from one file or several; each pair of them makes a `Comparison`.
+    """Let a judge say which of two answers to a prompt is better under a principle.
 
-    The probabilities are the judge's, both orders averaged. One principle is drawn for each pair.
+    All answers to a prompt, from one file or several, meet in pairs; a principle is drawn for each. The
+    judge sees both orders, and the probabilities kept are their average.
     """
 
     constitution: Constitution = key(
-        help="the principles: a TOML file, or the name of a shipped constitution"
+        help="The principles: a TOML file, or the name of a shipped constitution."
     )
-    judge: Appointed = key(factory=_reasoned, help="the judge's name, or a table of its type and keys")
+    judge: Appointed = key(
+        factory=_reasoned,
+        help="The judge; in a recipe, also a table of its type and its own keys [reasoned].",
+    )
     pairing: Literal["all", "adjacent"] = key(
-        "all", "which answers meet: all pairs, or neighbours in the file"
+        "all", "Which answers meet: all pairs, or neighbours in the file."
     )
-    per_prompt: int = key(0, "the most comparisons of one prompt, drawn; 0: all")
-    ties: Literal["keep", "reject"] = key("keep", "what becomes of a verdict near 0.5")
-    tie_margin: float | None = key(None, f"how near 0.5 a tie is, for ties = reject [{TIE_MARGIN}]")
+    per_prompt: int = key(0, "The most comparisons of one prompt, drawn; 0: all.")
+    ties: Literal["keep", "reject"] = key("keep", "What becomes of a verdict near 0.5.")
+    tie_margin: float | None = key(None, f"How near 0.5 a tie is, for ties = reject [{TIE_MARGIN}].")
     disagreements: Literal["keep", "reject"] = key(
-        "keep", "what becomes of orders that name different winners"
+        "keep", "What becomes of orders that name different winners."
     )
-    seed: int = key(0, "seed of all draws")
+    seed: int = key(0, "Seed of all draws.")
 
     takes: ClassVar[type] = Record
     makes: ClassVar[type] = Comparison

@@ -11,7 +11,10 @@ from cai.stages._review import Reviewing
 
 @dataclass(frozen=True, kw_only=True)
 class Critique(Reviewing):
-    """Adds a critique turn; a truncated one is kept as it is, with its finish, and `revise` refuses it."""
+    """Criticise the newest answer to each prompt under a principle drawn for it.
+
+    A critique cut off at its token limit is kept as it is, and `revise` refuses it.
+    """
 
     takes: ClassVar[type] = Record
     makes: ClassVar[type] = Record

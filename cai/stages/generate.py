@@ -12,10 +12,10 @@ from cai.stages._asking import Writing, no_text, reject, turn_of
 
 @dataclass(frozen=True, kw_only=True)
 class Generate(Writing):
-    """One row for each sample; the samples of a prompt differ by their `sample` and their seed."""
+    """Sample answers to prompts. Each sample is a row of its own, with a seed of its own."""
 
-    samples: int = key(1, "answers for each prompt")
-    system: str = key("", "a system message for these requests; the rows keep the prompt as it was")
+    samples: int = key(1, "Answers for each prompt.")
+    system: str = key("", "A system message for these requests; the rows keep the prompt as it was.")
 
     takes: ClassVar[type] = Record
     makes: ClassVar[type] = Record

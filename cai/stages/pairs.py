@@ -11,10 +11,13 @@ from cai.stages._pairing import candidate, in_drawn_order, pair_id
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """The annotator is "revision"; a revision that says what the response said makes a `Reject`."""
+    """Prefer each last revision to its first response, without a judge.
 
-    confidence: float = key(1.0, "the probability with which the revision is preferred")
-    seed: int = key(0, "seed of all draws")
+    A revision that says what the response said is rejected.
+    """
+
+    confidence: float = key(1.0, "The probability with which the revision is preferred.")
+    seed: int = key(0, "Seed of all draws.")
 
     takes: ClassVar[type] = Record
     makes: ClassVar[type] = Comparison

@@ -14,14 +14,15 @@ from cai.stages._review import Reviewing
 
 @dataclass(frozen=True, kw_only=True)
 class Revise(Reviewing):
-    """A critique that is there already is the first round's; the others are asked for here.
+    """Rewrite the newest answer to each prompt, each round under a principle drawn anew.
 
-    Adds `rounds` revision turns (and their critiques), or makes one `Reject`.
+    A critique that is there already is the first round's; the others are asked for here. A record that fails
+    in any round is rejected whole.
     """
 
-    rounds: int = key(1, "how often to revise")
-    critique: bool = key(True, "revise under a critique; false: straight after the answer")
-    skip_clear: bool = key(True, "keep an answer whose critique found nothing to change")
+    rounds: int = key(1, "How often to revise.")
+    critique: bool = key(True, "Revise under a critique; false: straight after the answer.")
+    skip_clear: bool = key(True, "Keep an answer whose critique found nothing to change.")
 
     takes: ClassVar[type] = Record
     makes: ClassVar[type] = Record

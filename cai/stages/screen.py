@@ -73,14 +73,14 @@ def default_phrases() -> Phrases:
 
 @dataclass(frozen=True, kw_only=True)
 class Screen:
-    """Passes a record on unchanged, or makes a `Reject`. Each rule has a switch."""
+    """Drop answers that nothing should learn from, each with its reason; the others pass unchanged."""
 
-    truncated: bool = key(True, "drop answers that ended at their token limit")
-    empty: bool = key(True, "drop answers without text")
-    unchanged: bool = key(True, "drop revisions that were asked for and repeat the answer before")
-    repetitive: bool = key(True, "drop answers that run in a loop")
-    leaking: bool = key(True, "drop answers that talk about their own rewriting")
-    phrases: Phrases = key(factory=default_phrases, help="the phrases of 'leaking': a TOML file")
+    truncated: bool = key(True, "Drop answers that ended at their token limit.")
+    empty: bool = key(True, "Drop answers without text.")
+    unchanged: bool = key(True, "Drop revisions that were asked for and repeat the answer before.")
+    repetitive: bool = key(True, "Drop answers that run in a loop.")
+    leaking: bool = key(True, "Drop answers that talk about their own rewriting.")
+    phrases: Phrases = key(factory=default_phrases, help="The phrases of 'leaking': a TOML file.")
 
     takes: ClassVar[type] = Record
     makes: ClassVar[type] = Record
