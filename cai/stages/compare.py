@@ -22,10 +22,9 @@ def _reasoned() -> Appointed:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Let a judge say which of two answers to a prompt is better under a principle.
+    """All answers to a prompt, from one file or several, meet in pairs; a principle is drawn for each pair.
 
-    All answers to a prompt, from one file or several, meet in pairs; a principle is drawn for each. The
-    judge sees both orders, and the probabilities kept are their average.
+    The judge sees both orders, and the probabilities kept are their average.
     """
 
     constitution: Constitution = key(

@@ -11,10 +11,7 @@ from cai.stages._review import Reviewing
 
 @dataclass(frozen=True, kw_only=True)
 class Critique(Reviewing):
-    """Criticise the newest answer to each prompt under a principle drawn for it.
-
-    A critique cut off at its token limit is kept as it is, and `revise` refuses it.
-    """
+    """A critique cut off at its token limit is kept as it is, and `revise` refuses it."""
 
     takes: ClassVar[type] = Record
     makes: ClassVar[type] = Record

@@ -12,7 +12,7 @@ from cai.stages._asking import Writing, no_text, reject, turn_of
 
 @dataclass(frozen=True, kw_only=True)
 class Generate(Writing):
-    """Sample answers to prompts. Each sample is a row of its own, with a seed of its own."""
+    """Each sample is a row of its own, with a seed of its own."""
 
     samples: int = key(1, "Answers for each prompt.")
     system: str = key("", "A system message for these requests; the rows keep the prompt as it was.")

@@ -11,10 +11,7 @@ from cai.stages._pairing import candidate, in_drawn_order, pair_id
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Prefer each last revision to its first response, without a judge.
-
-    A revision that says what the response said is rejected.
-    """
+    """A revision that says what the response said is rejected."""
 
     confidence: float = key(1.0, "The probability with which the revision is preferred.")
     seed: int = key(0, "Seed of all draws.")

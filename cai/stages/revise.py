@@ -14,10 +14,9 @@ from cai.stages._review import Reviewing
 
 @dataclass(frozen=True, kw_only=True)
 class Revise(Reviewing):
-    """Rewrite the newest answer to each prompt, each round under a principle drawn anew.
+    """A critique that is there already is the first round's; the others are asked for here.
 
-    A critique that is there already is the first round's; the others are asked for here. A record that fails
-    in any round is rejected whole.
+    A record that fails in any round is rejected whole.
     """
 
     rounds: int = key(1, "How often to revise.")

@@ -1,6 +1,6 @@
 """Drop answers that nothing should learn from, each with its reason. Asks no model.
 
-What is looked at is the newest answer, response or revision. The first rule that it breaks names the reason.
+What is looked at is the newest answer, response or revision.
 """
 
 import re
@@ -73,7 +73,7 @@ def default_phrases() -> Phrases:
 
 @dataclass(frozen=True, kw_only=True)
 class Screen:
-    """Drop answers that nothing should learn from, each with its reason; the others pass unchanged."""
+    """The first rule that an answer breaks is the reason; answers that break none pass unchanged."""
 
     truncated: bool = key(True, "Drop answers that ended at their token limit.")
     empty: bool = key(True, "Drop answers without text.")
