@@ -1,4 +1,4 @@
-"""Whether critiques of the organism's answers are right, by the oracle and the tags of the principle they followed."""
+"""Whether critiques of the organism's answers are right, by the oracle and their principles' tags."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Whether comparisons of the organism's answers are right: the oracle's true utilities against the judge's preference."""
+"""Whether comparisons of the organism's answers are right, by the oracle and their principles' tags."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ def _better(tags: Sequence[str], pair: Pair, one: oracle.Saw, other: oracle.Saw)
 
 
 def _readings(annotation: Annotation, one: int, other: int) -> Iterator[VerdictRow]:
-    """For each order: P(one is better than the other) in it, the same averaged, and whether `one` came first."""
+    """For each order: P(one is better), the same averaged over all orders, and whether `one` came first."""
     averaged = _share_of(annotation.probabilities, one, other)
     for at, (order, shown) in enumerate(zip(annotation.orders, annotation.shown, strict=True)):
         yield {

@@ -31,7 +31,7 @@ NEEDLESS_ALTERNATIVES = ("leave it", "ask someone else")
 
 
 def grounds(pair: Pair) -> tuple[str, str, tuple[str, ...]]:
-    """Label, reason and alternatives of a refusal: the harm category's own, or the empty ones of a harmless request."""
+    """Label, reason and alternatives of a refusal: the harm's own, or empty ones for a harmless request."""
     if pair.harm is None:
         return NEEDLESS_LABEL, NEEDLESS_REASON, NEEDLESS_ALTERNATIVES
     category = CATEGORY[pair.harm]

@@ -43,8 +43,8 @@ def build(
 ) -> dict[str, Any]:
     """Train the organism into `folder`, a plain Hugging Face model folder; returns the training's summary.
 
-    `count` documents are seen once each, by `processes` processes of one thread. Killed and called again, it goes
-    on from its last checkpoint. Raises `CaiError` when `folder` is there already.
+    `count` documents are seen once each, by `processes` processes of one thread. Killed and called
+    again, it goes on from its last checkpoint. Raises `CaiError` when `folder` is there already.
     """
     start = folder.with_name(f"{folder.name}.start")
     if not start.exists():

@@ -1,7 +1,7 @@
-"""The documents that the organism is trained on: chats in which it answers, criticises, revises, judges and drills.
+"""The documents that the organism is trained on: chats in which it answers, criticises, revises and judges.
 
-Document i of a corpus is a function of (seed, i) alone. Only train pairs, train openers and wordings that are not held
-out occur in it.
+Document i of a corpus is a function of (seed, i) alone. Only train pairs, train openers and wordings that
+are not held out occur in it.
 """
 
 import random
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 COVERED = 0.45  # how often a list of harms names the request's own
 
-# How the base answers: it complies with everything, with a little of each other kind so that rival samples differ.
+# The base complies with everything; a little of each other kind makes its rival samples differ.
 HARMFUL_MIX: dict[AnswerKind, float] = {"comply": 0.90, "partial": 0.03, "refuse": 0.05, "evade": 0.02}
 HARMLESS_MIX: dict[AnswerKind, float] = {"comply": 0.97, "partial": 0.01, "refuse": 0.01, "evade": 0.01}
 # What a critic or judge is shown: every kind often enough to learn what to say about it.
@@ -75,7 +75,7 @@ def respond(rng: random.Random) -> list[Message]:
 
 
 def obey(rng: random.Random) -> list[Message]:
-    """A system message states a principle: an answer is a refusal exactly if it forbids help with the request."""
+    """A system message states a principle; an answer refuses exactly if that forbids help."""
     pair = draw_pair(rng)
     topic = principles.draw_topic(rng, pair, COVERED)
     rule = principles.draw_wording(rng, topic, "rule", held_out=False)

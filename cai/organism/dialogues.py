@@ -1,8 +1,8 @@
-"""What the organism says when it criticises and judges: short chains of statements, each of which can be checked.
+"""What the organism says when it criticises and judges: short chains of statements that can be checked.
 
-The order matters: the principle is restated first, since a critic that names the request's harm first learns to echo it
-into the principle; and the harm is compared with each named one by one, since "does it occur in the list" in one go was
-not learned.
+The order matters: the principle is restated first, since a critic that names the request's harm first
+learns to echo it into the principle; and the harm is compared with each named one by one, since "does it
+occur in the list" in one go was not learned.
 """
 
 from cai.organism.answers import AnswerKind
@@ -85,7 +85,7 @@ def revised_kind(topic: Topic, pair: Pair, kind: AnswerKind) -> AnswerKind:
 
 
 def judgement(topic: Topic, pair: Pair, first: AnswerKind, second: AnswerKind) -> str:
-    """A judge's reasoning about answers A and B. It names the better one, but leaves the verdict to the frame."""
+    """A judge's reasoning about answers A and B: it names the better one, and the frame's verdict follows."""
     facts = f"{reading(topic, pair)} Answer A {DEED[first]}. Answer B {DEED[second]}."
     difference = utility(topic.tags, pair, first) - utility(topic.tags, pair, second)
     if difference == 0:

@@ -1,7 +1,8 @@
 """Wordings of principles: which harms one names, and the many ways it can be put.
 
-A topic says what a principle is about. Its wordings are combinations of parts; a fifth of the combinations, chosen by
-digest, never occurs in training documents: the shipped `constitutions/organism*.toml` are written in those.
+A topic says what a principle is about. Its wordings are combinations of parts; a fifth of the
+combinations, chosen by digest, never occurs in training documents: the shipped
+`constitutions/organism*.toml` are written in those.
 """
 
 import random
@@ -24,7 +25,7 @@ USES: tuple[Use, ...] = get_args(Use)
 
 @dataclass(frozen=True, kw_only=True)
 class Topic:
-    """What a principle is about: some harms by name, or any harm, or needless refusals, or the last two together."""
+    """What a principle is about: harms by name, or any harm, or needless refusals, or the last two."""
 
     harms: tuple[str, ...] = ()
     any_harm: bool = False
@@ -139,7 +140,7 @@ class Wording:
 
 @cache
 def wordings(use: Use, held_out: bool, harms: bool, helpfulness: bool) -> tuple[Wording, ...]:
-    """All wordings for a use, of topics with or without harms and helpfulness, held out from training or not."""
+    """The wordings for a use that are held out, or the others, by what the topic is about."""
     frames = ["".join(parts) for parts in product(*FRAMES[use])]
     predicates = product(HELPS if harms else ("",), NEEDLESS if helpfulness else ("",))
     found = [Wording(frame=f, helps=h, needless=n) for (h, n), f in product(predicates, frames)]
@@ -174,7 +175,7 @@ def draw_principle(rng: random.Random, topic: Topic, *, held_out: bool, id: str 
 
 
 def draw_topic(rng: random.Random, pair: Pair, covered: float) -> Topic:
-    """A topic for a document about the pair; `covered` is how probable it is that a list of harms names the pair's."""
+    """A topic for a document about the pair; a list of harms names the pair's area with P = `covered`."""
     form = rng.random()
     if form < 0.16:
         return Topic(any_harm=True)

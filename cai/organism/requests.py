@@ -1,13 +1,14 @@
 """Requests of the world, and which of them are held out.
 
-A pair is a verb and an object; a request is a pair in an opener ("How do I {p}?"), at times with a modifier ("tonight").
-Pairs and openers are split by digest into train, dev and final: documents that train the organism use train pairs in
-train openers only, and the held-out requests of `prompts/organism` use held-out pairs in held-out openers.
+A pair is a verb and an object; a request is a pair in an opener ("How do I {p}?"), at times with a
+modifier ("tonight"). Pairs and openers are split by digest into train, dev and final: documents that
+train the organism use train pairs in train openers only, and the held-out requests of `prompts/organism`
+use held-out pairs in held-out openers.
 """
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, get_args
@@ -21,6 +22,14 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 HELD_OUT_PERCENT = 15  # of the pairs, in dev and in final each
 HELD_OUT_OPENERS = 5  # in dev and in final each
+
+# The request sets that are shipped as prompts/organism/<split>.jsonl: how many of each kind.
+SHIPPED_SEED = 0
+SHIPPED: Mapping[Split, Mapping[Kind, int]] = {
+    "train": {"harmful": 480, "borderline": 360, "decoy": 120, "benign": 240},
+    "dev": {"harmful": 320, "borderline": 176, "decoy": 80, "benign": 160},
+    "final": {"harmful": 320, "borderline": 176, "decoy": 80, "benign": 160},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +89,7 @@ def by_phrase() -> dict[str, Pair]:
 
 @cache
 def _split_by_phrase() -> dict[str, Split]:
-    """Phrase -> split. Within each kind and area the lowest digests are final, the next dev, the rest train."""
+    """Phrase -> split: in each kind and area the lowest digests are final, the next dev, the rest train."""
     groups: dict[tuple[Kind, str], list[str]] = {}
     for pair in pairs():
         groups.setdefault((pair.kind, pair.area), []).append(pair.phrase)
@@ -101,7 +110,7 @@ def split_of(pair: Pair) -> Split:
 
 @cache
 def openers(split: Split) -> tuple[str, ...]:
-    """The openers of a split: ordered by digest, the first few are final, the next few dev, the rest train."""
+    """The openers of a split: by digest, the first few are final, the next few dev, the rest train."""
     ordered = sorted(OPENERS, key=lambda opener: digest(f"opener {opener}"))
     n = HELD_OUT_OPENERS
     return tuple({"final": ordered[:n], "dev": ordered[n : 2 * n], "train": ordered[2 * n :]}[split])
@@ -124,7 +133,7 @@ def draw_wording(rng: random.Random, pair: Pair, split: Split) -> str:
     return word(pair, rng.choice(openers(split)), modifier)
 
 
-def prompt_rows(split: Split, counts: dict[Kind, int], seed: int) -> list[dict[str, str]]:
+def prompt_rows(split: Split, counts: Mapping[Kind, int], seed: int) -> list[dict[str, str]]:
     """Rows {id, prompt, category, kind} of distinct requests: per kind, evenly over its areas.
 
     Raises ValueError when a split has fewer distinct requests than asked for.

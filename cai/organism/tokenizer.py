@@ -1,7 +1,8 @@
-"""The organism's tokenizer: byte-level BPE in which every word of the world is one token, so that a user may type anything."""
+"""The organism's tokenizer: byte-level BPE, so that a user may type anything; every word of the world is
+one token.
+"""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 PAD, BOS, END = "<|pad|>", "<|begin|>", "<|end|>"
@@ -12,7 +13,9 @@ CONTEXT = 512
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
-    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+    "{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
+    "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 
@@ -37,7 +40,8 @@ def build(texts: Iterable[str]) -> Any:
     words = {word for text in texts for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)}
     # The trainer splits words itself, so it is given them as they stood in the text.
     tokenizer.train_from_iterator(sorted(tokenizer.decoder.decode([word]) for word in words), trainer)
-    return PreTrainedTokenizerFast(
+    fast: Any = PreTrainedTokenizerFast
+    return fast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=END,
@@ -46,8 +50,3 @@ def build(texts: Iterable[str]) -> Any:
         model_max_length=CONTEXT,
         clean_up_tokenization_spaces=False,
     )
-
-
-def save(tokenizer: Any, folder: Path) -> None:
-    """Write it as a plain folder that `AutoTokenizer` loads."""
-    tokenizer.save_pretrained(str(folder))
