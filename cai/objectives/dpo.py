@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -23,7 +24,7 @@ from cai.training.data import (
     prepare,
 )
 from cai.training.distributed import Group
-from cai.training.plan import plan_steps
+from cai.training.plan import count_steps, plan_steps
 from cai.training.reference import reference_logps
 from cai.training.settings import TrainSettings
 
@@ -108,12 +109,12 @@ class Dpo:
         return replace(data, rows=tuple(replace(row, reference=(a, b)) for row, a, b in pairs))
 
     def steps(self, data: Prepared[DpoRow], settings: TrainSettings) -> int:
-        return len(_plan(data, settings))
+        return count_steps(*_shape(data), settings, width=2)
 
     def batches(
         self, model: Any, data: Prepared[DpoRow], settings: TrainSettings, group: Group, start: int
     ) -> Iterator[Step[DpoBatch]]:
-        for micros in _plan(data, settings)[start:]:
+        for micros in islice(plan_steps(*_shape(data), settings, width=2), start, None):
             weight = sum(data.rows[at].weight for micro in micros for at in micro)
             mine = [_collate([data.rows[at] for at in micro], model) for micro in group.share(micros)]
             yield Step(micros=mine, weight=weight)
@@ -141,9 +142,9 @@ def soft_preference_loss(margin: Tensor, p: Tensor) -> Tensor:
     return -(p * functional.logsigmoid(margin) + (1 - p) * functional.logsigmoid(-margin))
 
 
-def _plan(data: Prepared[DpoRow], settings: TrainSettings) -> list[tuple[tuple[int, ...], ...]]:
-    lengths = [max(len(row.a.ids), len(row.b.ids)) for row in data.rows]
-    return plan_steps(lengths, [row.name for row in data.rows], settings, width=2)
+def _shape(data: Prepared[DpoRow]) -> tuple[list[int], list[str]]:
+    """Padded lengths and names of the rows, for the plan."""
+    return [max(len(row.a.ids), len(row.b.ids)) for row in data.rows], [row.name for row in data.rows]
 
 
 def _collate(rows: Sequence[DpoRow], model: Any) -> DpoBatch:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ from cai.training.data import (
     prepare,
 )
 from cai.training.distributed import Group
-from cai.training.plan import plan_steps
+from cai.training.plan import count_steps, plan_steps
 from cai.training.settings import TrainSettings
 
 
@@ -79,12 +80,12 @@ class Sft:
         return data
 
     def steps(self, data: Prepared[SftRow], settings: TrainSettings) -> int:
-        return len(_plan(data, settings))
+        return count_steps(*_shape(data), settings)
 
     def batches(
         self, model: Any, data: Prepared[SftRow], settings: TrainSettings, group: Group, start: int
     ) -> Iterator[Step[SftBatch]]:
-        for micros in _plan(data, settings)[start:]:
+        for micros in islice(plan_steps(*_shape(data), settings), start, None):
             weight = sum(data.rows[at].weight * data.rows[at].scored for micro in micros for at in micro)
             mine = [_collate([data.rows[at] for at in micro], model) for micro in group.share(micros)]
             yield Step(micros=mine, weight=weight)
@@ -95,9 +96,9 @@ class Sft:
         return Loss(total=total, metrics={}, names=batch.batch.names, tokens=batch.batch.tokens)
 
 
-def _plan(data: Prepared[SftRow], settings: TrainSettings) -> list[tuple[tuple[int, ...], ...]]:
-    lengths = [len(row.example.ids) for row in data.rows]
-    return plan_steps(lengths, [row.name for row in data.rows], settings)
+def _shape(data: Prepared[SftRow]) -> tuple[list[int], list[str]]:
+    """Padded lengths and names of the rows, for the plan."""
+    return [len(row.example.ids) for row in data.rows], [row.name for row in data.rows]
 
 
 def _collate(rows: Sequence[SftRow], model: Any) -> SftBatch:

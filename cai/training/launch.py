@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import multiprocessing
-from torch.multiprocessing.spawn import ProcessExitedException, spawn
+from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 
 from cai.errors import CaiError
 from cai.objectives import Objective
@@ -29,6 +29,8 @@ from cai.training.settings import TrainSettings
 
 # Measured on 4 cores at 2 million parameters: 4 threads are slower than 1 as soon as anything else runs.
 TINY = 20_000_000
+# The heavy imports are made once, in a process without threads, and every worker is forked from it.
+METHOD = "forkserver"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,9 @@ def launch(
     folder.mkdir(parents=True, exist_ok=True)
     # Rank 0 trains the parent's own tensors through shared memory, so nothing has to come back.
     model.share_memory()
-    queue = multiprocessing.get_context("spawn").SimpleQueue()
+    context = multiprocessing.get_context(METHOD)
+    context.set_forkserver_preload(["cai.training.loop", "transformers.modeling_utils"])
+    queue = context.SimpleQueue()
     with tempfile.TemporaryDirectory() as meeting:
         job = Job(
             objective=objective,
@@ -79,7 +83,9 @@ def launch(
             identity=identity or {},
             meeting=f"file://{meeting}/meeting",
         )
-        workers = spawn(_work, (job, queue), settings.processes, join=False)  # type: ignore[no-untyped-call]
+        workers = start_processes(  # type: ignore[no-untyped-call]
+            _work, (job, queue), settings.processes, join=False, start_method=METHOD
+        )
         return _wait(workers, queue, report)
 
 

@@ -5,12 +5,14 @@ random, so a step still mixes lengths. Because all is planned from the seed, ste
 n of an unbroken one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from itertools import count, islice
 
 from cai.training.settings import TrainSettings
 
 Micro = tuple[int, ...]
+Planned = tuple[Micro, ...]
 # Sorting by length within pools of this many micro-batches keeps padding low and the neighbours of a row
 # changing.
 POOL = 64
@@ -18,22 +20,27 @@ POOL = 64
 
 def plan_steps(
     lengths: Sequence[int], names: Sequence[str], settings: TrainSettings, width: int = 1
-) -> list[tuple[Micro, ...]]:
+) -> Iterator[Planned]:
     """The optimizer steps of a whole run, each a tuple of micro-batches of row indices.
 
     `lengths` are the rows' padded lengths in tokens, `names` their ids, `width` how many sequences a row
     takes (2 for a pair). Every row appears once an epoch; the last step of an epoch may be smaller.
     """
-    steps: list[tuple[Micro, ...]] = []
-    epoch = 0
-    while epoch < settings.epochs if settings.epochs is not None else len(steps) < (settings.steps or 0):
-        micros = _micros(lengths, names, settings, width, epoch)
-        if not micros:
-            break
-        size = settings.accumulate
-        steps += [tuple(micros[at : at + size]) for at in range(0, len(micros), size)]
-        epoch += 1
-    return steps if settings.steps is None else steps[: settings.steps]
+    epochs = range(settings.epochs) if settings.epochs is not None else count()
+    steps = (
+        step for epoch in epochs for step in _epoch(_micros(lengths, names, settings, width, epoch), settings)
+    )
+    return islice(steps, settings.steps)
+
+
+def count_steps(lengths: Sequence[int], names: Sequence[str], settings: TrainSettings, width: int = 1) -> int:
+    """How many steps `plan_steps` makes."""
+    return settings.steps or sum(1 for _ in plan_steps(lengths, names, settings, width))
+
+
+def _epoch(micros: list[Micro], settings: TrainSettings) -> Iterator[Planned]:
+    for at in range(0, len(micros), settings.accumulate):
+        yield tuple(micros[at : at + settings.accumulate])
 
 
 def _micros(

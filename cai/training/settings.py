@@ -6,6 +6,8 @@ from typing import Literal
 
 from cai.config import execution
 
+COUNTS = ("epochs", "steps", "tokens_per_batch", "batch_size", "accumulate", "checkpoint_every", "processes")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
@@ -49,25 +51,26 @@ class TrainSettings:
     def __post_init__(self) -> None:
         _one_of("epochs", self.epochs, "steps", self.steps)
         _one_of("tokens_per_batch", self.tokens_per_batch, "batch_size", self.batch_size)
-        for name in ("epochs", "steps", "tokens_per_batch", "batch_size", "accumulate", "checkpoint_every"):
+        for name in COUNTS:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"'{name}' is {value}; it must be at least 1")
-        if self.threads < 0 or self.processes < 1:
-            raise ValueError("'threads' must be at least 0 and 'processes' at least 1")
         for name in ("lr", "eps", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"'{name}' is {getattr(self, name)}; it must be above 0")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"'{name}' is {getattr(self, name)}; it must lie in [0, 1)")
-        if not self.weight_decay >= 0:
-            raise ValueError(f"'weight_decay' is {self.weight_decay}; it must not be negative")
+        for name in ("weight_decay", "threads"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"'{name}' is {getattr(self, name)}; it must not be negative")
         self._check_schedule()
 
     def _check_schedule(self) -> None:
-        if (self.decay is None) == (self.schedule == "trapezoid"):
-            raise ValueError("'decay' belongs to schedule = \"trapezoid\", which needs it")
+        if self.schedule == "trapezoid" and self.decay is None:
+            raise ValueError("schedule = \"trapezoid\" needs 'decay'")
+        if self.schedule != "trapezoid" and self.decay is not None:
+            raise ValueError("'decay' is for schedule = \"trapezoid\"; leave it out")
         if self.schedule == "constant" and self.final_lr is not None:
             raise ValueError("'final_lr' has no effect with schedule = \"constant\"; leave it out")
         for name in ("warmup", "decay", "final_lr"):

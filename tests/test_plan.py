@@ -1,0 +1,59 @@
+"""The plan of a run: every row once an epoch, within the budget, the same for the same seed."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cai.training.plan import count_steps, plan_steps
+from cai.training.settings import TrainSettings
+
+LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=80)
+
+
+def plan(lengths, width=1, **settings):
+    names = [f"row{at}" for at in range(len(lengths))]
+    steps = list(plan_steps(lengths, names, TrainSettings(**settings), width))
+    assert count_steps(lengths, names, TrainSettings(**settings), width) == len(steps)
+    return steps
+
+
+@given(lengths=LENGTHS, epochs=st.integers(1, 3), budget=st.integers(1, 200), accumulate=st.integers(1, 4))
+def test_every_row_once_an_epoch_within_the_token_budget(lengths, epochs, budget, accumulate):
+    steps = plan(lengths, 2, epochs=epochs, tokens_per_batch=budget, accumulate=accumulate)
+    rows = Counter(row for step in steps for micro in step for row in micro)
+    assert rows == dict.fromkeys(range(len(lengths)), epochs)
+    assert all(len(step) <= accumulate for step in steps)
+    for micro in (micro for step in steps for micro in step):
+        padded = 2 * len(micro) * max(lengths[row] for row in micro)
+        assert padded <= budget or len(micro) == 1
+
+
+@given(lengths=LENGTHS, size=st.integers(1, 9))
+def test_batches_by_rows(lengths, size):
+    steps = plan(lengths, epochs=1, batch_size=size)
+    sizes = sorted(len(micro) for step in steps for micro in step)
+    assert sum(sizes) == len(lengths)
+    assert sizes[-1] <= size and len(sizes) == -(-len(lengths) // size)
+
+
+def test_steps_cut_the_same_plan_short_and_go_round_again():
+    lengths = [3, 9, 4, 30, 12]
+    whole = plan(lengths, epochs=4, batch_size=2)
+    assert plan(lengths, steps=7, batch_size=2) == whole[:7]
+    assert len(whole) == 12
+
+
+def test_the_plan_depends_on_the_seed_and_the_epoch():
+    lengths = list(range(1, 41))
+    one = plan(lengths, epochs=2, batch_size=4)
+    assert one == plan(lengths, epochs=2, batch_size=4)
+    assert one[:10] != one[10:]
+    assert one != plan(lengths, epochs=2, batch_size=4, seed=1)
+
+
+def test_rows_of_like_length_share_a_batch_and_steps_mix_lengths():
+    lengths = [10] * 32 + [100] * 32
+    steps = plan(lengths, epochs=1, batch_size=4, accumulate=8)
+    assert all(len({lengths[row] for row in micro}) == 1 for step in steps for micro in step)
+    assert all(len({lengths[micro[0]] for micro in step}) == 2 for step in steps)
