@@ -12,6 +12,7 @@ import platform
 import subprocess
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,7 @@ def digest_of(path: Path) -> str:
     return hashed.hexdigest()
 
 
+@cache
 def provenance() -> dict[str, Any]:
     """The code at work: version, commit of the working folder's repository, Python and library versions."""
     commit = _git("rev-parse", "HEAD")

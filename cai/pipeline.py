@@ -82,8 +82,9 @@ def run(links: Sequence[Link], source: Iterable[Item], *, on_progress: OnProgres
     if any(getattr(link.stage, "groups", False) for link in links[1:]):
         raise RuntimeError("a stage that groups needs the whole file before it: give it a run of its own")
     with ExitStack() as stack:
-        outputs = [open_output(link.path, link.identity) for link in links]
-        for output in outputs:
+        outputs = []
+        for link in links:
+            outputs.append(output := open_output(link.path, link.identity))
             if output is not None:
                 stack.callback(output.close)
         for steps, items in _segments(links, outputs, source):

@@ -218,12 +218,14 @@ def _check_kind(fields: Any, wanted: type[Any], path: Path) -> None:
 
 def _reject(line: _Line, problem: CaiError) -> Reject:
     raw = line.raw.decode(errors="backslashreplace")
+    # The file's name without its folder: the same run elsewhere ends in the same bytes.
+    where = f"{line.path.name}:{line.number}"
     return Reject(
-        id=digest("bad row", str(line.path), line.number, raw),
+        id=digest("bad row", where, raw),
         item="",
         stage="read",
         reason="bad row",
-        detail=str(problem),
+        detail=str(CaiError(problem.what, where=where, next=problem.next)),
         raw=raw,
         line=line.number,
     )

@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -182,19 +183,16 @@ class Output:
         self._kept.append(b"".join(number.to_bytes(6, "big") for number in (*at, offset)))
 
     def _write_files(self) -> dict[str, Any]:
-        rows = _Draft(self.path)
-        rejects = _Draft(manifest.rejects_of(self.path))
         self._kept.sort()
-        for packed in self._kept:
-            entry = self._journal.read(int.from_bytes(packed[-6:], "big"))
-            for row in entry.rows:
-                rows.add(row)
-            for row in entry.rejects:
-                rejects.add(row)
-        drafts = [rows, rejects] if rejects.size else [rows]
-        if not rejects.size:
-            rejects.discard()
-        return {draft.path.name: draft.place() for draft in drafts}
+        with closing(_Draft(self.path)) as rows, closing(_Draft(manifest.rejects_of(self.path))) as rejects:
+            for packed in self._kept:
+                entry = self._journal.read(int.from_bytes(packed[-6:], "big"))
+                rows.add(entry.rows)
+                rejects.add(entry.rejects)
+            drafts = [rows, rejects] if rejects.size else [rows]
+            if not rejects.size:
+                rejects.discard()
+            return {draft.path.name: draft.place() for draft in drafts}
 
     def _described(self) -> dict[str, Any]:
         """The manifest as of now."""
@@ -250,25 +248,26 @@ class _Draft:
         self._temporary = path.with_name(f".{path.name}.tmp")
         self._file = self._temporary.open("wb")
 
-    def add(self, line: bytes) -> None:
-        line += b"\n"
-        self._file.write(line)
-        self._digest.update(line)
-        self.size += len(line)
+    def add(self, rows: Sequence[bytes]) -> None:
+        text = b"".join(row + b"\n" for row in rows)
+        self._file.write(text)
+        self._digest.update(text)
+        self.size += len(text)
 
     def place(self) -> dict[str, Any]:
         """Put it in its place, on the disk; returns its size and digest."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._file.close()
         os.replace(self._temporary, self.path)
         return {"bytes": self.size, "digest": self._digest.hexdigest()}
 
     def discard(self) -> None:
         """There is to be no such file."""
-        self._file.close()
         self._temporary.unlink()
         self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -72,7 +72,7 @@ class Review:
         return self._ask(record)
 
     def _ask(self, record: Record) -> Any:
-        [first] = yield [Request(messages=record.conversation(), want=Sampling())]
+        [first] = yield [Request(messages=record.conversation(), want=Sampling(), seed=len(record.turns))]
         if first.error:
             return [turned(record, "critique", first)]
         [second] = yield [Request(messages=record.conversation(), want=Sampling(), prefix=first.text)]

@@ -92,7 +92,7 @@ def test_a_bad_line_is_a_reject_and_the_rest_goes_on(tmp_path: Path, line: bytes
     assert isinstance(first, Record) and isinstance(last, Record)
     assert isinstance(bad, Reject)
     assert (bad.reason, bad.line, bad.stage) == ("bad row", 2, "read")
-    assert bad.detail.startswith(f"{path}:2: {message}")
+    assert bad.detail.startswith(f"p.jsonl:2: {message}")
     assert bad.raw == line.decode(errors="backslashreplace")
 
 
