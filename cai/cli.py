@@ -99,7 +99,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         context = getattr(error, "ctx", None)
         return _fail(message.rstrip("."), 2, f"see '{context.command_path} --help'" if context else None)
     except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted; the same command goes on from here", INTERRUPTED)
+        return _fail("interrupted; the same command (without --redo) goes on from here", INTERRUPTED)
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`): no more can be written, and that is no failure of ours.
         sys.stderr.close()

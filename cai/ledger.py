@@ -13,7 +13,8 @@ from typing import Any, Literal
 from cai import manifest, runs, trained
 from cai.config import identity as keys_of
 from cai.engines import Engine
-from cai.steps import EvalStep, StageStep, Step, TrainStep
+from cai.model_folder import resolve
+from cai.steps import EvalStep, StageStep, Step, TrainStep, model_of
 
 # "waits": for a model that is not trained yet, so that nobody can tell.
 State = Literal["done", "to do", "waits"]
@@ -60,6 +61,8 @@ class Ledger:
         inputs = [self.fingerprints.get(path) or manifest.fingerprint_of(path) for path in step.inputs]
         model = None if engine is None else engine.identity()
         if isinstance(step, TrainStep):
+            # That there is such a model is better known before anything runs.
+            resolve(model_of(step.model, step.name), step.name)
             return {
                 "objective": {"kind": step.kind, **keys_of(step.objective)},
                 "training": keys_of(step.settings),

@@ -101,31 +101,39 @@ def reporter(quiet: bool) -> Iterator[Reporter]:
 
 
 def _so_far(link: Progress) -> str:
-    speed = f", {link.speed:,.0f} tokens/s" if link.tokens else ""
-    rejects = f", {link.rejects:,} rejects" if link.rejects else ""
-    return f"{link.name}: {link.rows:,} rows{rejects}{speed}"
+    parts = [f"{link.name}: {count(link.rows, 'row')}"]
+    parts += [count(link.rejects, "reject")] if link.rejects else []
+    parts += [f"{link.speed:,.0f} tokens/s"] if link.tokens else []
+    return ", ".join(parts)
 
 
-def outcome(found: Mapping[str, Any], *, anew: bool = True) -> str:
+def outcome(found: Mapping[str, Any], *, anew: bool) -> str:
     """A manifest in a line: rows, rejects by reason, seconds."""
-    counts = found.get("counts", {})
-    rejects: Mapping[str, int] = counts.get("rejects", {})
-    parts = [f"{counts.get('rows', 0):,} rows"]
-    if rejects:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in rejects.items())
-        parts.append(f"{sum(rejects.values()):,} rejects ({reasons})")
-    return ", ".join([*parts, f"{found.get('seconds', 0):.1f} s" if anew else "done before"])
+    counts = found["counts"]
+    parts = [count(counts["rows"], "row")]
+    if counts["rejects"]:
+        parts.append(f"{count(sum(counts['rejects'].values()), 'reject')} ({reasons(counts['rejects'])})")
+    return ", ".join([*parts, _took(found["seconds"], anew)])
 
 
-def training_outcome(summary: Mapping[str, Any], *, anew: bool = True) -> str:
+def training_outcome(summary: Mapping[str, Any], *, anew: bool) -> str:
     """A training run in a line."""
-    dropped: Mapping[str, int] = summary["dropped"]
-    parts = [f"trained on {summary['rows']:,} rows"]
-    if dropped:
-        parts.append(
-            f"{sum(dropped.values())} left out ({', '.join(f'{n} {why}' for why, n in dropped.items())})"
-        )
-    parts.append(
-        f"{summary['steps']:,} steps, loss {summary['first_loss']:.4f} -> {summary['last_loss']:.4f}"
-    )
-    return ", ".join([*parts, f"{summary['seconds']:.1f} s" if anew else "done before"])
+    parts = [f"trained on {count(summary['rows'], 'row')}"]
+    if summary["dropped"]:
+        parts.append(f"{sum(summary['dropped'].values()):,} left out ({reasons(summary['dropped'])})")
+    losses = f"loss {summary['first_loss']:.4f} -> {summary['last_loss']:.4f}"
+    return ", ".join([*parts, count(summary["steps"], "step"), losses, _took(summary["seconds"], anew)])
+
+
+def count(number: int, noun: str) -> str:
+    """1,200 rows"""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def reasons(counts: Mapping[str, int]) -> str:
+    """12 empty, 3 truncated"""
+    return ", ".join(f"{number:,} {reason}" for reason, number in counts.items())
+
+
+def _took(seconds: float, anew: bool) -> str:
+    return f"{seconds:.1f} s" if anew else "done before"

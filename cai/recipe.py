@@ -251,14 +251,13 @@ def _add_eval(draft: _Draft, table: Mapping[str, Any], where: str) -> None:
     cls = find("evals", table["eval"], where)
     own_keys, answer_keys = _keys(cls), _keys(Generate)
     answers = "models" in table
-    known = own_keys | answer_keys if answers else own_keys
-    own = _own(draft, table, "eval", known, where)
+    if answers and cls.takes is not Record:
+        needless = f"eval '{table['eval']}' reads {noun(cls.takes)}, not the answers of models"
+        raise CaiError(needless, where=where, next="take 'models' out")
+    own = _own(draft, table, "eval", own_keys | answer_keys if answers else own_keys, where)
     evaluation = build(cls, {key: value for key, value in own.items() if key in own_keys}, where)
     name = table["name"]
     if answers:
-        if cls.takes is not Record:
-            needless = f"eval '{table['eval']}' reads {noun(cls.takes)}, not the answers of models"
-            raise CaiError(needless, where=where, next="take 'models' out")
         generate = build(Generate, {key: value for key, value in own.items() if key in answer_keys}, where)
         inputs = _add_answers(draft, table, generate, where)
     else:
@@ -335,7 +334,9 @@ def _asked(draft: _Draft, table: Mapping[str, Any], plugin: Any, kind: str, wher
     """The engine of a stage or eval that asks a model; None for one that does not."""
     if asks(plugin):
         if "engine" not in table:
-            raise CaiError("'engine' is missing", where=where, next=f"known: {_listed(draft.engines)}")
+            raise CaiError(
+                "'engine' is missing", where=where, next=f"name one (known: {_listed(draft.engines)})"
+            )
         return _model(draft, table["engine"], "engine", where)
     if "engine" in table:
         raise CaiError(f"'{kind}' asks no model", where=where, next="take 'engine' out")
@@ -382,7 +383,8 @@ def _input(draft: _Draft, name: str, wanted: type, reader: str, where: str) -> P
     if step is None:
         return _file(name, draft.names, where)
     if step not in draft.makes:
-        raise CaiError(f"step '{step}' comes later", where=where, next="move it before this one")
+        later = f"step '{step}' is not made by then"
+        raise CaiError(later, where=where, next="read from an earlier step, or move that one up")
     makes = draft.makes[step]
     if makes is None:
         raise CaiError(
@@ -416,8 +418,8 @@ def check_weights(value: Any, inputs: int, where: str) -> tuple[float, ...]:
     if not numbers or not all(item > 0 for item in value):
         raise mistyped(value, "a list of numbers above 0", "weights", where)
     if len(value) != inputs:
-        uneven = f"{len(value)} weights for {inputs} inputs"
-        raise CaiError(uneven, where=where, next="give one for each entry of 'from'")
+        uneven = f"weights and inputs differ in number ({len(value)} and {inputs})"
+        raise CaiError(uneven, where=where, next="give one weight for each input")
     return tuple(float(item) for item in value)
 
 

@@ -69,8 +69,11 @@ Step = StageStep | TrainStep | EvalStep
 
 
 def asks(plugin: Any) -> bool:
-    """Whether a stage or an eval (or the class of one) asks a model: its `work` is then a generator."""
-    return inspect.isgeneratorfunction(plugin.work)
+    """Whether a stage or an eval (or the class of one) asks a model: whether its `work` is a generator.
+
+    One whose `work` hands on a generator of another function says so with a class attribute `asks = True`.
+    """
+    return bool(getattr(plugin, "asks", inspect.isgeneratorfunction(plugin.work)))
 
 
 def noun(row: type) -> str:

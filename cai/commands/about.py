@@ -1,4 +1,4 @@
-"""What a plugin says of itself, read from its file: to list the stages must not cost the import of them all."""
+"""What a plugin says of itself, read from its file: listing the stages must not cost their import."""
 
 import ast
 import importlib

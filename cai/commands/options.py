@@ -34,8 +34,9 @@ def _option(field: "dataclasses.Field[Any]", hint: Any) -> click.Option:
     flag = f"--{field.name.replace('_', '-')}"
     names = [f"{flag}/--no-{flag[2:]}" if kind is bool else flag, field.name]
     how = {} if kind is bool else _type(kind)
-    text = _help(field, required)
-    return click.Option(names, default=None, required=required, help=text, show_default=False, **how)
+    # A default of None would count as a value, and a required option as given.
+    how |= {"required": True} if required else {"default": None}
+    return click.Option(names, help=_help(field, required), show_default=False, **how)
 
 
 def _help(field: "dataclasses.Field[Any]", required: bool) -> str:

@@ -48,6 +48,7 @@ def export(file: str, shape: str, output: str) -> None:
     """
     from cai.commands.options import jsonl
     from cai.export import FORMATS, write
+    from cai.progress import count, reasons
     from cai.recipe import input_file
     from cai.rows import read_rows
 
@@ -55,8 +56,6 @@ def export(file: str, shape: str, output: str) -> None:
     source, path = input_file(file, "cai export"), jsonl(output, "--output")
     if path.exists():
         raise UsageError("there is a file here already", where=str(path), next="choose another name")
-    count, left_out = write(shaped(read_rows(source, kind)), path)
-    reasons = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
-    click.echo(
-        f"{path}: {count} rows" + (f", {sum(left_out.values())} left out ({reasons})" if reasons else "")
-    )
+    rows, left_out = write(shaped(read_rows(source, kind)), path)
+    rest = f", {sum(left_out.values()):,} left out ({reasons(left_out)})" if left_out else ""
+    click.echo(f"{path}: {count(rows, 'row')}{rest}")

@@ -56,8 +56,8 @@ def train(
             f"'{output}' is no name for a model folder", where="--output", next="leave out .jsonl"
         )
     with options.usage(where):
-        trained, loop = training_keys(objective, table, where)
         shares = check_weights(_numbers(weights), len(inputs), where)
+        trained, loop = training_keys(objective, table, where)
     step = TrainStep(
         name=folder.name,
         kind=objective,

@@ -77,8 +77,8 @@ def _print_steps(lines: Sequence[Line], out: "Console") -> None:
             f"{line.seconds:.1f}",
         ]
         rows.append([line.name, line.kind, line.state, *(cost if done else [""] * 4), line.note])
-    total = ["", "", "", "", "", f"{sum(line.tokens for line in lines):,}"]
-    rows.append([*total, f"{sum(line.seconds for line in lines):.1f}", ""])
+    # Steps that stream into each other share their seconds, so these have no sum.
+    rows.append([""] * 5 + [f"{sum(line.tokens for line in lines):,}", "", ""])
     _grid("Steps", ["step", "what", "state", "rows", "rejects", "tokens", "seconds", ""], rows, out)
 
 
