@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cai.errors import CaiError
@@ -81,6 +82,22 @@ def test_what_is_no_model_is_an_error(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(CaiError, match="does not load as a causal language model"):
         load_policy(tmp_path)
+
+
+def test_torn_and_missing_weights_are_errors(model, tmp_path):
+    folder = copy(model, tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-100])
+    with pytest.raises(CaiError, match="does not load as a causal language model"):
+        load_policy(folder)
+    weights.pop("model.norm.weight")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CaiError) as caught:
+        load_policy(folder)
+    assert str(caught.value) == (
+        f"model '{folder}' lacks 1 weights (model.norm.weight, ...); "
+        "its safetensors files do not belong to its config.json"
+    )
 
 
 def test_the_digest_changes_with_weights_tokenizer_and_config_only(model, tmp_path):

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cai.chat import Example
+from cai.config import key
 from cai.objectives import Loss, Step
 from cai.records import Comparison, assistant
 from cai.training.batches import Batch, collate, column, completion_logps
@@ -67,9 +68,9 @@ class Dpo:
 
     takes: ClassVar[type] = Comparison
 
-    beta: float = 0.1
-    label: Literal["soft", "hard"] = "soft"
-    too_long: TooLong = "error"
+    beta: float = key(0.1, "how strongly the model is held to where it starts")
+    label: Literal["soft", "hard"] = key("soft", "learn the judge's probability, or its verdict")
+    too_long: TooLong = key("error", "rows beyond the model's context: error or skip")
 
     def __post_init__(self) -> None:
         if not 0 < self.beta < float("inf"):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from cai.chat import Example, TrainOn
+from cai.config import key
 from cai.objectives import Loss, Step
 from cai.records import Record
 from cai.training.batches import Batch, collate, column, token_logps
@@ -60,9 +61,9 @@ class Sft:
 
     takes: ClassVar[type] = Record
 
-    train_on: TrainOn = "last"
-    learn_from: LearnFrom = "last"
-    too_long: TooLong = "error"
+    train_on: TrainOn = key("last", "learn the last assistant turn of a conversation, or all")
+    learn_from: LearnFrom = key("last", "learn a record's last answer, or all its revisions")
+    too_long: TooLong = key("error", "rows beyond the model's context: error or skip")
 
     def sources(
         self, rows: Iterable[Record], weight: float = 1.0

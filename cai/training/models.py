@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from cai.errors import CaiError
 from cai.training.durable import write_folder
@@ -24,15 +25,22 @@ def load_policy(folder: str | Path, dtype: torch.dtype = torch.float32, device: 
         )
     # A bar per file would tear the one line of progress that a command shows.
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    load: Any = AutoModelForCausalLM.from_pretrained
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=dtype, local_files_only=True, use_safetensors=True
+        model, loaded = load(
+            str(folder), dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         unreadable = f"model '{folder}' does not load as a causal language model ({reason})"
         raise CaiError(unreadable, next="a model folder holds config.json and *.safetensors") from error
-    return model.to(device).eval()
+    missing = sorted(loaded["missing_keys"])
+    if missing:
+        # transformers would go on with random weights in their place.
+        lacks = f"model '{folder}' lacks {len(missing)} weights ({missing[0]}, ...)"
+        raise CaiError(lacks, next="its safetensors files do not belong to its config.json")
+    policy: Any = model.to(device)
+    return policy.eval()
 
 
 def stored_dtype(folder: str | Path) -> torch.dtype:

@@ -4,7 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from cai.config import execution
+from cai.config import execution, key
+
+Schedule = Literal["cosine", "linear", "constant", "trapezoid"]
 
 COUNTS = ("epochs", "steps", "tokens_per_batch", "batch_size", "accumulate", "checkpoint_every", "processes")
 
@@ -27,26 +29,26 @@ class TrainSettings:
     `checkpoint_every` (steps) change how a run is executed, not what it learns.
     """
 
-    lr: float = 1e-5
-    epochs: int | None = None
-    steps: int | None = None
-    tokens_per_batch: int | None = None
-    batch_size: int | None = None
-    accumulate: int = 1
-    schedule: Literal["cosine", "linear", "constant", "trapezoid"] = "cosine"
-    warmup: float = 0.05
-    decay: float | None = None
-    final_lr: float | None = None
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
-    checkpoint_every: int = execution(100)
-    threads: int = execution(0)
-    processes: int = execution(1)
+    lr: float = key(1e-5, "the highest learning rate")
+    epochs: int | None = key(None, "passes over the rows (or give steps)")
+    steps: int | None = key(None, "optimizer steps (or give epochs)")
+    tokens_per_batch: int | None = key(None, "the most tokens of a micro-batch (or give batch_size)")
+    batch_size: int | None = key(None, "rows of a micro-batch (or give tokens_per_batch)")
+    accumulate: int = key(1, "micro-batches of an optimizer step")
+    schedule: Schedule = key("cosine", "how the rate falls: cosine, linear, constant or trapezoid")
+    warmup: float = key(0.05, "the fraction of all steps in which the rate rises")
+    decay: float | None = key(None, "trapezoid: the fraction of all steps in which the rate falls")
+    final_lr: float | None = key(None, "the last rate as a fraction of lr (default 0)")
+    beta1: float = key(0.9, "AdamW: decay of the mean of gradients")
+    beta2: float = key(0.999, "AdamW: decay of the mean of squared gradients")
+    eps: float = key(1e-8, "AdamW: added to the denominator")
+    weight_decay: float = key(0.0, "AdamW: decay of the matrices")
+    clip: float = key(1.0, "the largest gradient norm; inf: any")
+    dtype: Literal["float32", "bfloat16"] = key("float32", "arithmetic of the passes: float32 or bfloat16")
+    seed: int = key(0, "orders the rows")
+    checkpoint_every: int = execution(100, help="steps between checkpoints")
+    threads: int = execution(0, help="CPU threads of each process; 0: chosen by model size and cores")
+    processes: int = execution(1, help="processes that share every step, on the CPU")
 
     def __post_init__(self) -> None:
         _one_of("epochs", self.epochs, "steps", self.steps)
