@@ -18,9 +18,9 @@ def resolve(name: str, where: str | None = None) -> Path:
     its config, weights or tokenizer.
     """
     folder = Path(name)
-    if folder.is_dir():
+    if name and folder.is_dir():
         return _whole(folder, name, where)
-    if folder.exists():
+    if name and folder.exists():
         raise CaiError(
             f"model '{name}' is a file", where=where, next="give the folder that holds config.json"
         )

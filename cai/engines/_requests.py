@@ -57,7 +57,7 @@ def text_of(tokenizer: Any, written: tuple[int, ...], context: tuple[int, ...] =
 
 def cut_at_stop(text: str, stop: tuple[str, ...]) -> str | None:
     """`text` up to the first stop string in it, or None when it holds none."""
-    found = [at for at in (text.find(word) for word in stop) if at >= 0]
+    found = [text.index(word) for word in stop if word in text]
     return text[: min(found)] if found else None
 
 

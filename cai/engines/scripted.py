@@ -20,8 +20,8 @@ Answer = Callable[[Request], Reply]
 class Rule:
     """What to reply when the last message holds `contains`, or when the pattern `matches` is found in it.
 
-    `text` answers what asks for text, unless it is empty. `prefers` is the option that gets the probability `share`; the other
-    options have the rest in equal parts.
+    `text` answers what asks for text, unless it is empty. `prefers` is the option that gets the probability
+    `share`; the other options have the rest in equal parts.
     """
 
     contains: str = ""
