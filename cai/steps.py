@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cai.config import build
+from cai import shipped
+from cai.config import build, mistyped
 from cai.engines import Engine
 from cai.errors import CaiError, suggest
 from cai.evals import Eval
@@ -129,3 +130,24 @@ def training_keys(
 
 def _fields(plugin: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(plugin)}
+
+
+def input_file(name: str, where: str) -> Path:
+    """The file of rows that `name` means: a path of the user's own, or a shipped one."""
+    path = Path(name)
+    if path.is_dir():
+        raise CaiError(f"'{name}' is a folder", where=where, next="give a .jsonl file")
+    return path if path.is_file() else shipped.find(str(path.parent), name, where)
+
+
+def check_weights(value: Any, inputs: int, where: str) -> tuple[float, ...]:
+    """How much each input counts in training; all alike when nothing is said."""
+    if value is None:
+        return (1.0,) * inputs
+    numbers = isinstance(value, list | tuple) and all(type(item) in (int, float) for item in value)
+    if not numbers or not all(item > 0 for item in value):
+        raise mistyped(value, "a list of numbers above 0", "weights", where)
+    if len(value) != inputs:
+        uneven = f"weights and inputs differ in number ({len(value)} and {inputs})"
+        raise CaiError(uneven, where=where, next="give one weight for each input")
+    return tuple(float(item) for item in value)

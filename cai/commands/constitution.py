@@ -15,13 +15,14 @@ def check(file: str) -> None:
     from cai import shipped
     from cai.constitution import check as findings_of
     from cai.constitution import load
+    from cai.progress import count
 
     path = shipped.find("constitutions", file)
     loaded = load(path)
     findings = findings_of(loaded)
     for finding in findings:
         click.echo(f"{path} [principle '{finding.principle}']: {finding.what}")
-    click.echo(f"{path}: {len(loaded.principles)} principles, {len(findings)} findings")
+    click.echo(f"{path}: {count(len(loaded.principles), 'principle')}, {count(len(findings), 'finding')}")
     if findings:
         raise click.exceptions.Exit(1)
 

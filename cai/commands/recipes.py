@@ -36,13 +36,18 @@ def run(
     """
     from cai.commands.options import given
     from cai.errors import UsageError
-    from cai.execute import Options, check_redo, execute
+    from cai.execute import Options, execute
     from cai.recipe import load
+    from cai.report.terminal import print_numbers
+    from cai.steps import EvalStep
 
     changes = given({"seed": seed, "constitution": constitution, "limit": limit})
     if changes and output is None:
         raise UsageError(f"'--{next(iter(changes))}' makes another run of it", next="give its folder with -o")
     loaded = load(Path(recipe), folder=None if output is None else Path(output), changes=changes)
-    how = Options(redo=redo, dry_run=dry_run, strict=strict, quiet=quiet)
-    check_redo(loaded.steps, redo)
-    execute(loaded.steps, how)
+    execute(loaded.steps, Options(redo=redo, dry_run=dry_run, strict=strict, quiet=quiet))
+    if not (dry_run or quiet):
+        for step in loaded.steps:
+            if isinstance(step, EvalStep):
+                print_numbers(step.output)
+        click.echo(f"cai report {loaded.steps[0].output.parent} says more")

@@ -49,8 +49,8 @@ def export(file: str, shape: str, output: str) -> None:
     from cai.commands.options import jsonl
     from cai.export import FORMATS, write
     from cai.progress import count, reasons
-    from cai.recipe import input_file
     from cai.rows import read_rows
+    from cai.steps import input_file
 
     kind, shaped = FORMATS[shape]
     source, path = input_file(file, "cai export"), jsonl(output, "--output")

@@ -37,7 +37,7 @@ def stage_command(name: str) -> click.Command:
 
 def _run(name: str, cls: type[Any], inputs: tuple[str, ...], values: dict[str, Any]) -> None:
     from cai.execute import Options, execute
-    from cai.recipe import input_file
+    from cai.steps import input_file
 
     output = options.jsonl(values.pop("output"), "--output")
     limit = values.pop("limit")

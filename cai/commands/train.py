@@ -43,8 +43,7 @@ def train(
         --set epochs=3 --set batch_size=16
     """
     from cai.execute import Options, execute
-    from cai.recipe import check_weights, input_file
-    from cai.steps import TrainStep, engine_of, training_keys
+    from cai.steps import TrainStep, check_weights, engine_of, input_file, training_keys
 
     table = options.settings(pairs, "--set")
     if seed is not None:

@@ -1,0 +1,156 @@
+"""The summary of a run, from manifests written by hand, and how it reads."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cai.cli import run
+from cai.evals import Number
+from cai.records import Annotation, Candidate, Comparison, to_row, user
+from cai.report.summary import Line, summarise
+from cai.report.terminal import short
+
+
+def output(run: Path, name: str, identity: dict[str, Any], complete: bool = True, **facts: Any) -> None:
+    """An output's manifest as cai.runs writes it, with a file of rows."""
+    (run / f"{name}.jsonl").write_text("")
+    whole = {
+        "complete": complete,
+        "identity": identity,
+        "started": f"2026-01-01T00:00:0{len(list(run.glob('*.json')))}+00:00",
+        "counts": {"items": 4, "rows": 3, "rejects": {"empty": 1}},
+        "tokens": {"prompt": 9, "cached": 0, "generated": 1200},
+        "seconds": 2.5,
+        **facts,
+    }
+    (run / f"{name}.json").write_text(json.dumps(whole))
+
+
+def number(of: str, name: str, value: float, group: str = "") -> dict[str, Any]:
+    return vars(
+        Number(name=name, of=of, value=value, low=value - 0.01, high=value + 0.01, n=100, group=group)
+    )
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """A run of four steps, of which one is complete, one partial, one trained and one not begun."""
+    folder = tmp_path / "runs" / "x"
+    folder.mkdir(parents=True)
+    (folder / "recipe.toml").write_text(
+        "".join(
+            f'[[steps]]\nname = "{name}"\n'
+            for name in ("responses", "critiques", "sl-cai", "rivals", "table")
+        )
+    )
+    output(folder, "critiques", {"stage": {"kind": "critique"}}, complete=False)
+    output(folder, "responses", {"stage": {"kind": "generate"}})
+    numbers = [number("organism", "harm", 0.9), number("runs/x/sl-cai", "harm", 0.05)]
+    numbers += [number("organism", "help", 0.97), number("organism", "decoys", 0.02)]
+    numbers += [number("organism", "harm", 0.5, group="theft"), number("organism", "tokens", 31.5)]
+    output(folder, "table", {"eval": {"kind": "organism"}}, numbers=numbers, headline=["harm", "help"])
+    model = folder / "sl-cai"
+    model.mkdir()
+    note = {"complete": True, "identity": {"objective": {"kind": "sft"}}, "left_out": {"no answer": 2}}
+    (model / "cai.json").write_text(json.dumps(note))
+    came = {"rows": 40, "dropped": {"too long": 1}, "steps": 12, "tokens": 5000, "seconds": 7.0}
+    losses = {"first_loss": 2.0, "last_loss": 0.5}
+    (model / "training.json").write_text(json.dumps({**came, **losses}))
+    return folder
+
+
+def test_lines_follow_the_recipe_and_say_how_far_each_step_is(finished: Path) -> None:
+    lines = summarise(finished).lines
+    assert [(line.name, line.kind, line.state) for line in lines] == [
+        ("responses", "generate", "complete"),
+        ("critiques", "critique", "partial"),
+        ("sl-cai", "sft", "complete"),
+        ("rivals", "", "not begun"),
+        ("table", "organism", "complete"),
+    ]
+    assert lines[0] == Line(
+        name="responses",
+        kind="generate",
+        state="complete",
+        rows=3,
+        rejects={"empty": 1},
+        tokens=1200,
+        seconds=2.5,
+    )
+    assert lines[2].rejects == {"no answer": 2, "too long": 1}
+    assert lines[2].note == "12 steps, loss 2.0000 -> 0.5000"
+
+
+def test_the_report_as_it_is_printed(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", str(finished)]) == 0
+    words = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "responses generate complete 3 1 1,200 2.5" in words
+    assert "sl-cai sft complete 40 3 5,000 7.0 12 steps, loss 2.0000 -> 0.5000" in words
+    assert "rivals not begun" in words
+    assert "responses empty 1" in words
+    assert "table (95 % intervals)" in words
+    assert "organism 90.0% [89.0, 91.0] n=100 97.0% [96.0, 98.0] n=100" in words
+    assert "sl-cai 5.0% [4.0, 6.0] n=100" in words
+    assert "organism decoys 2.0% [1.0, 3.0] 100" in words
+    assert "organism tokens 31.500 [31.490, 31.510] 100" in words
+    assert not any("theft" in line for line in words)
+    [resume] = [line for line in words if line.startswith("cai run")]
+    assert resume == f"cai run {finished / 'recipe.toml'} goes on with critiques, rivals"
+    assert any(line.startswith(f"cai chat {finished / 'sl-cai'}") for line in words)
+
+
+def test_groups_are_shown_when_they_are_asked_for(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", str(finished), "--groups"]) == 0
+    words = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "organism harm theft 50.0% [49.0, 51.0] 100" in words
+
+
+def judged(first: float, second: float) -> Comparison:
+    """P(first candidate) as read with it shown first, then shown second."""
+    mean = (first + second) / 2
+    note = Annotation(
+        annotator="logprob",
+        probabilities=(mean, 1 - mean),
+        orders=((first, 1 - first), (second, 1 - second)),
+        shown=((0, 1), (1, 0)),
+        agree=(first - 0.5) * (second - 0.5) > 0,
+    )
+    texts = (Candidate(text="a"), Candidate(text="b"))
+    return Comparison(
+        id="c",
+        prompt_id="p",
+        prompt=(user("x"),),
+        candidates=texts,
+        annotations=(note,),
+        probabilities=note.probabilities,
+    )
+
+
+def test_a_judge_s_position_bias_is_read_from_both_orders(tmp_path: Path) -> None:
+    output(tmp_path, "comparisons", {"stage": {"kind": "compare"}})
+    rows = [judged(0.9, 0.7), judged(0.8, 0.4)]
+    text = "".join(json.dumps(to_row(row)) + "\n" for row in rows)
+    (tmp_path / "comparisons.jsonl").write_text(text)
+    [orders] = summarise(tmp_path).orders
+    # Shown first: 0.9 and 1 - 0.7, then 0.8 and 1 - 0.4; their mean is 0.65.
+    assert orders.bias == pytest.approx(0.15)
+    assert (orders.agree, orders.n) == (0.5, 2)
+
+
+def test_runs_are_listed_with_how_far_they_are(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (finished.parent / "empty").mkdir()
+    assert run(["runs", str(finished.parent)]) == 0
+    assert capsys.readouterr().out == f"{finished}  3 complete, 1 partial, 1 not begun\n"
+
+
+def test_what_is_no_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        f"error: there is nothing of a run in '{tmp_path}'; cai runs lists the runs\n"
+    )
+
+
+def test_a_model_s_folder_is_shown_by_its_name() -> None:
+    assert [short("runs/x/sl-cai"), short("organism"), short("/")] == ["sl-cai", "organism", "/"]
