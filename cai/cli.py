@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import click
 
 from cai import __version__
-from cai.errors import CaiError, suggest
 from cai.commands.about import plugin_about
+from cai.errors import CaiError, suggest
 from cai.plugins import names
 
 # Command -> "module:attribute"; stages are not here, the directory is their registry.
@@ -49,7 +49,7 @@ class Commands(click.Group):
         return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """As click does it, but for the stages: what they say of themselves is read without importing them."""
+        """As click does it; but what a stage says of itself is read without importing it."""
         known = names("stages")
         with formatter.section("Commands"):
             rows = []
