@@ -9,13 +9,18 @@ from typing import ClassVar
 from cai.errors import CaiError
 
 
+def lock_of(path: Path) -> Path:
+    """The file that is locked for an output; it is there while somebody writes, or was killed writing."""
+    return path.with_name(f".{path.name}.lock").absolute()
+
+
 class Claim:
     """Taking it raises `CaiError` with the holder's process id when another process has it."""
 
     _held: ClassVar[set[Path]] = set()
 
     def __init__(self, path: Path) -> None:
-        self._path = path.with_name(f".{path.name}.lock").absolute()
+        self._path = lock_of(path)
         if self._path in self._held:
             raise RuntimeError(f"{path} is being written by this process already")
         self._handle = self._take(path)

@@ -11,14 +11,14 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
 from cai import manifest
-from cai.claim import Claim
+from cai.claim import Claim, lock_of
 from cai.errors import CaiError
 from cai.journal import Entry, Journal, Tally, Tokens, writing
 from cai.records import Reject
@@ -39,6 +39,21 @@ def is_complete(path: Path, identity: Mapping[str, Any]) -> bool:
     Raises `CaiError` when it was made under another identity, when cai did not make it, or when somebody
     changed it.
     """
+    complete = _is_complete(path, identity)
+    if complete and (journal_of(path).exists() or lock_of(path).exists()):
+        _tidy(path)
+    return complete
+
+
+def _tidy(path: Path) -> None:
+    """Clear away what a kill between the manifest's last word and the end left, unless its writer lives."""
+    with suppress(CaiError, OSError):
+        claim = Claim(path)
+        journal_of(path).unlink(missing_ok=True)
+        claim.release()
+
+
+def _is_complete(path: Path, identity: Mapping[str, Any]) -> bool:
     found = manifest.read(path)
     if found is None:
         _check_ours(path)
@@ -49,11 +64,7 @@ def is_complete(path: Path, identity: Mapping[str, Any]) -> bool:
     if found["identity"] != (wanted := manifest.plain(identity)):
         changed = manifest.difference(found["identity"], wanted)
         raise CaiError(f"{path} was made with {changed}", next=f"start a new run, or --redo {path.stem}")
-    if not (found["complete"] and _stands(path, found["files"])):
-        return False
-    # A kill can fall between the manifest's last word and the end of the journal.
-    journal_of(path).unlink(missing_ok=True)
-    return True
+    return bool(found["complete"]) and _stands(path, found["files"])
 
 
 def discard(path: Path) -> None:
@@ -109,7 +120,7 @@ def open_output(path: Path, identity: Mapping[str, Any]) -> "Output | None":
         claim = Claim(path)
     try:
         # Asked again: another process may have finished it before we had the claim.
-        if is_complete(path, identity):
+        if _is_complete(path, identity):
             claim.release()
             return None
         return Output(path, claim, _begin(path, identity))

@@ -12,6 +12,7 @@ import pytest
 from test_rows import write
 
 from cai import manifest
+from cai.claim import lock_of
 from cai.errors import CaiError
 from cai.journal import Journal
 from cai.records import Reject
@@ -77,6 +78,16 @@ def test_a_finished_output_has_nothing_left_to_do(tmp_path: Path) -> None:
     assert is_complete(path, IDENTITY)
     assert open_output(path, IDENTITY) is None
     assert not list(tmp_path.glob(".*"))
+
+
+def test_what_a_kill_leaves_after_the_last_word_is_cleared_away(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    make(path)
+    before = {one.name for one in tmp_path.iterdir()}
+    for left in (journal_of(path), lock_of(path)):
+        left.write_bytes(b"1")
+        assert is_complete(path, IDENTITY)
+        assert {one.name for one in tmp_path.iterdir()} == before
 
 
 def change(*path: str, to: Any) -> dict[str, Any]:

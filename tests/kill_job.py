@@ -1,0 +1,114 @@
+"""Starts the processes that test_kill kills, so that each need not import torch anew: `python kill_job.py`.
+
+Each line of its input is a job as JSON. It forks a child that runs the pipeline, kills it after `life`
+seconds (null: lets it live), and prints its exit status, negative for a signal.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from string import ascii_letters
+from typing import Any
+
+from cai import config
+from cai.constitution import load
+from cai.engines import Engine, Reply, local, scripted
+from cai.judges import Appointed
+from cai.pipeline import Link, run
+from cai.rows import items_for
+from cai.stages.compare import Compare
+from cai.stages.critique import Critique
+from cai.stages.generate import Generate
+from cai.stages.revise import Revise
+from cai.stages.screen import Screen
+
+CHAIN = ["responses", "critiques", "revisions", "screened"]
+ROOT = Path(__file__).parent.parent
+
+
+class Slow(scripted.ScriptedSession):
+    """Takes its time, so that there is a moment to be killed in."""
+
+    def poll(self) -> Sequence[tuple[int, Reply]]:
+        time.sleep(0.002)
+        return super().poll()
+
+
+def stages(stop: tuple[str, ...]) -> dict[str, Any]:
+    """The real stages, all under `stop`."""
+    constitution = load(ROOT / "constitutions" / "harmless.toml")
+    writing: dict[str, Any] = {"max_tokens": 24, "temperature": 1.0, "stop": stop, "seed": 7}
+    review = {"constitution": constitution, **writing}
+    judge = Appointed.from_toml({"type": "logprob", "min_mass": 0.0}, "test")
+    return {
+        "responses": Generate(samples=2, **writing),
+        "critiques": Critique(**review),
+        "revisions": Revise(rounds=2, **review),
+        "screened": Screen(),
+        "comparisons": Compare(constitution=constitution, judge=judge),
+    }
+
+
+def job(kind: str, folder: Path, size: int) -> None:
+    """The loop up to the comparisons, with `size` requests at a time."""
+    engine: Engine
+    if kind == "local":
+        engine = local.Local(model=str(folder.parent / "model"), batch=size, threads=1)
+        opened: list[Any] = []
+
+        def session() -> Any:
+            if not opened:
+                opened.append(engine.open())
+            return opened[0]
+    else:
+        engine = scripted.Scripted(capacity=size)
+        slow = Slow(scripted.Scripted().answer, capacity=size)
+
+        def session() -> Any:
+            return slow
+
+    # A random model seldom ends a text, so a letter does.
+    made = stages(tuple(ascii_letters) if kind == "local" else ())
+    links = {
+        name: Link(
+            stage=stage,
+            path=folder / f"{name}.jsonl",
+            identity={"stage": config.identity(stage), "engine": engine.identity()},
+            session=session,
+        )
+        for name, stage in made.items()
+    }
+    source = items_for(made["responses"], [folder.parent / "prompts.jsonl"])
+    run([links[name] for name in CHAIN], source)
+    answers = [folder / "screened.jsonl"]
+    run([links["comparisons"]], items_for(made["comparisons"], answers))
+
+
+def main() -> None:
+    print("ready", flush=True)
+    for line in sys.stdin:
+        wanted = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                job(wanted["kind"], Path(wanted["folder"]), wanted["size"])
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        if wanted["life"] is not None:
+            time.sleep(wanted["life"])
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()
