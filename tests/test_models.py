@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from cai.objectives.sft import Sft
 from cai.records import assistant, user
 from cai.training.data import Conversation, Preference
 from cai.training.distributed import ALONE
-from cai.training.fit import fit, work_folder
+from cai.training.fit import device_of, fit, work_folder
 from cai.training.models import load_policy, save_model, stored_dtype
 from cai.training.reference import reference_logps
 from cai.training.settings import TrainSettings
@@ -59,6 +60,7 @@ def test_a_saved_model_is_a_plain_folder_with_the_same_logits(tmp_path):
     assert torch.equal(logits(again), logits(policy))
     assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == tiny.CHATML
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert len({path.stat().st_mode for path in (tmp_path / "out").iterdir()}) == 1
 
 
 def test_a_folder_is_never_written_over(tmp_path):
@@ -143,6 +145,26 @@ def test_fit_goes_from_folder_to_folder(model, tmp_path):
     assert not work_folder(out).exists()
     trained = AutoModelForCausalLM.from_pretrained(out)
     assert not torch.equal(logits(trained), logits(AutoModelForCausalLM.from_pretrained(model)))
+
+
+def test_generation_stops_at_the_end_of_turn_that_was_learned(model, tmp_path):
+    assert load_policy(model).generation_config.eos_token_id == 2
+    fit(Sft(), SETTINGS, model=model, sources=TALKS, folder=tmp_path / "out")
+    end = tiny.tokenizer().convert_tokens_to_ids("<|im_end|>")
+    assert load_policy(tmp_path / "out").generation_config.eos_token_id == [2, end]
+
+
+def test_a_device_that_is_not_there_is_an_error(model, tmp_path):
+    settings = replace(SETTINGS, device="cuda:99")
+    with pytest.raises(CaiError) as caught:
+        fit(Sft(), settings, model=model, sources=TALKS, folder=tmp_path / "out")
+    assert str(caught.value) == 'there is no device \'cuda:99\' here; use device = "cpu" or "auto"'
+
+
+def test_several_processes_mean_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device_of(replace(SETTINGS, processes=2)) == "cpu"
+    assert device_of(SETTINGS) == "cuda"
 
 
 def test_a_stopped_fit_goes_on_and_ends_alike(model, tmp_path):

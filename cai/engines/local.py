@@ -13,10 +13,9 @@ import torch
 from cai.chat import load_tokenizer
 from cai.config import execution, key
 from cai.engines._session import LocalSession
-from cai.errors import CaiError
 from cai.model_folder import resolve
 from cai.records import digest
-from cai.training.models import load_policy
+from cai.training.models import device_called, load_policy
 from cai.weights import weights_digest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -47,7 +46,7 @@ class Local:
         """Load the model. Raises `CaiError`: it cannot be had or is not whole, or there is no such device."""
         folder = resolve(self.model)
         tokenizer = load_tokenizer(folder, self.chat_template)
-        model = load_policy(folder, DTYPES[self.dtype], _device(self.device))
+        model = load_policy(folder, DTYPES[self.dtype], device_called(self.device))
         return LocalSession(
             model,
             tokenizer,
@@ -69,16 +68,3 @@ class Local:
             "dtype": self.dtype,
             "chat_template": digest(template.read_text(encoding="utf-8")) if template else None,
         }
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = name.partition(":")
-    if kind == "cpu" and not number:
-        return name
-    if kind == "cuda" and (not number or number.isdecimal()):
-        if int(number or 0) < torch.cuda.device_count():
-            return name
-        raise CaiError(f"there is no device '{name}' here", next='use device = "cpu" or "auto"')
-    raise CaiError(f"device '{name}' is unknown", next="known: auto, cpu, cuda, cuda:0")

@@ -21,7 +21,11 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     write(temporary)
+    readable = temporary.stat().st_mode & 0o666
     for path in temporary.rglob("*"):
+        if path.is_file():
+            # safetensors makes files that only their owner may read, whatever the umask says.
+            path.chmod(readable)
         sync(path)
     sync(temporary)
     os.rename(temporary, folder)

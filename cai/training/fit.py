@@ -14,7 +14,7 @@ from cai.objectives import Objective
 from cai.training.checkpoint import METRICS, STATE, TIMING
 from cai.training.launch import launch
 from cai.training.loop import Report
-from cai.training.models import load_policy, save_model, stored_dtype
+from cai.training.models import device_called, load_policy, save_model, stored_dtype
 from cai.training.settings import TrainSettings
 from cai.weights import weights_digest
 
@@ -32,7 +32,6 @@ def fit(
     sources: Sequence[Any],
     folder: Path,
     chat_template: Path | None = None,
-    device: str = "cpu",
     about: Mapping[str, Any] | None = None,
     report: Report | None = None,
 ) -> dict[str, Any]:
@@ -48,15 +47,31 @@ def fit(
     if folder.exists():
         raise CaiError("there is something here already", where=str(folder), next="choose another name")
     tokenizer = load_tokenizer(model, chat_template)
-    policy = load_policy(model, device=device)
+    policy = load_policy(model, device=device_of(settings))
     data = objective.prepare(sources, tokenizer, context_of(policy))
     work = work_folder(folder)
     identity = {"weights": weights_digest(model), "chat_template": tokenizer.chat_template}
     summary = launch(objective, policy, data, settings, work, identity=identity, report=report)
     whole = {"rows": len(data.rows), "dropped": dict(Counter(data.dropped)), **asdict(summary)}
+    stop_at(policy, {example.ids[-1] for row in data.rows for example in row.sequences})
     notes = {"training.json": whole, **({} if about is None else {"cai.json": about})}
     _publish(policy.to(stored_dtype(model)), tokenizer, folder, work, notes)
     return whole
+
+
+def device_of(settings: TrainSettings) -> str:
+    """Where a run computes; several processes are for the CPU, so "auto" means the CPU for them."""
+    if settings.device == "auto" and settings.processes > 1:
+        return "cpu"
+    return device_called(settings.device)
+
+
+def stop_at(policy: Any, ends: set[int]) -> None:
+    """Let generation stop at the end-of-turn tokens that were learned; a base model's own list lacks them."""
+    listed = policy.generation_config.eos_token_id
+    known = {listed} if isinstance(listed, int) else set(listed or ())
+    if not ends <= known:
+        policy.generation_config.eos_token_id = sorted(known | ends)
 
 
 def context_of(model: Any) -> int:

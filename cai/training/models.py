@@ -11,6 +11,20 @@ from cai.errors import CaiError
 from cai.training.durable import write_folder
 
 
+def device_called(name: str) -> str:
+    """The device of that name; "auto" is the GPU if there is one. Raises `CaiError` if it is not there."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind == "cpu" and not number:
+        return name
+    if kind == "cuda" and (not number or number.isdecimal()):
+        if int(number or 0) < torch.cuda.device_count():
+            return name
+        raise CaiError(f"there is no device '{name}' here", next='use device = "cpu" or "auto"')
+    raise CaiError(f"device '{name}' is unknown", next="known: auto, cpu, cuda, cuda:0")
+
+
 def load_policy(folder: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
     """The causal language model of a Hugging Face folder, dropout off, every parameter trainable.
 

@@ -25,8 +25,8 @@ class TrainSettings:
     AdamW: `weight_decay` applies to matrices only. Gradients are clipped to the norm `clip` (inf: never).
     `dtype` is the arithmetic of the forward and backward pass; weights and optimizer stay float32.
 
-    `seed` orders the rows. `threads` (each process's, 0: chosen by model size and cores), `processes` and
-    `checkpoint_every` (steps) change how a run is executed, not what it learns.
+    `seed` orders the rows. `threads` (each process's, 0: chosen by model size and cores), `processes`,
+    `device` and `checkpoint_every` (steps) change how a run is executed, not what it learns.
     """
 
     lr: float = key(1e-5, "the highest learning rate")
@@ -46,6 +46,7 @@ class TrainSettings:
     clip: float = key(1.0, "the largest gradient norm; inf: any")
     dtype: Literal["float32", "bfloat16"] = key("float32", "arithmetic of the passes: float32 or bfloat16")
     seed: int = key(0, "orders the rows")
+    device: str = execution("auto", help="auto, cpu, cuda or cuda:N; with several processes auto is the CPU")
     checkpoint_every: int = execution(100, help="steps between checkpoints")
     threads: int = execution(0, help="CPU threads of each process; 0: chosen by model size and cores")
     processes: int = execution(1, help="processes that share every step, on the CPU")
