@@ -46,7 +46,9 @@ class PlainLane:
         rows, self._rows = self._rows, []
         done: list[Done] = []
         for row, cache in rows:
-            logits, grown = self._forward(row.written[-1:], cache)
+            # A model that hands back no such cache (its state has another name) reads the whole text again.
+            unread = row.written[-1:] if cache is not None else [*row.task.prompt, *row.written]
+            logits, grown = self._forward(unread, cache)
             done += self._advance(row, logits, grown)
         return done
 
@@ -65,7 +67,7 @@ class PlainLane:
     def _forward(self, ids: Sequence[int], cache: Any) -> tuple[Tensor, Any]:
         asked = torch.tensor([list(ids)], device=self._model.device)
         output = self._model(input_ids=asked, past_key_values=cache, use_cache=True)
-        return output.logits[0], output.past_key_values
+        return output.logits[0], getattr(output, "past_key_values", None)
 
     def _advance(self, row: Row, logits: Tensor, cache: Any) -> list[Done]:
         [token] = choose(logits[-1:], [row.task.sampling], [row.uniform()])

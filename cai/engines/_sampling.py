@@ -1,12 +1,15 @@
 """From logits to the next token of each row, a pure function of the row: no generator is shared."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from cai.engines import Sampling
 from cai.errors import CaiError
+
+# Rows of logits less their highest, how each is sampled, a uniform number each -> tokens.
+Draw = Callable[[Tensor, Sequence[Sampling], Tensor], Tensor]
 
 
 def choose(logits: Tensor, samplings: Sequence[Sampling], uniforms: Sequence[float]) -> list[int]:
@@ -17,42 +20,54 @@ def choose(logits: Tensor, samplings: Sequence[Sampling], uniforms: Sequence[flo
     `CaiError` when the model's output is no number.
     """
     logits = logits.float()
-    highest, best = logits.max(-1)
+    highest = logits.amax(-1, keepdim=True)
     if not bool(torch.isfinite(highest).all()):
         broken = "the model's output is not a number"
         raise CaiError(broken, next='its weights are damaged, or the dtype overflows: try dtype = "float32"')
-    tokens: list[int] = best.tolist()
-    cut = [row for row, sampling in enumerate(samplings) if _is_cut(sampling)]
-    whole = [
-        row for row, sampling in enumerate(samplings) if sampling.temperature > 0 and not _is_cut(sampling)
-    ]
-    for rows, draw in ((whole, _from_whole), (cut, _from_cut)):
-        if rows:
-            chosen = [samplings[row] for row in rows]
-            heat = _column([sampling.temperature for sampling in chosen], logits).float()
-            uniform = _column([uniforms[row] for row in rows], logits)
-            weights = ((logits[rows] - highest[rows, None]) / heat).exp_()
-            for row, token in zip(rows, draw(weights, chosen, uniform).tolist(), strict=True):
-                tokens[row] = token
+    tokens = [0] * len(samplings)
+    for draw, rows in _kinds(samplings).items():
+        # Usually all rows are of one kind: then nothing is copied.
+        chosen = slice(None) if len(rows) == len(samplings) else torch.tensor(rows, device=logits.device)
+        weights = logits[chosen] - highest[chosen]
+        asked = [samplings[row] for row in rows]
+        uniform = _column([uniforms[row] for row in rows], logits)
+        for row, token in zip(rows, draw(weights, asked, uniform).tolist(), strict=True):
+            tokens[row] = token
     return tokens
 
 
-def _is_cut(sampling: Sampling) -> bool:
-    return sampling.temperature > 0 and (sampling.top_p < 1 or sampling.top_k > 0)
+def _kinds(samplings: Sequence[Sampling]) -> dict[Draw, list[int]]:
+    """The rows by the way their token is found."""
+    kinds: dict[Draw, list[int]] = {}
+    for row, sampling in enumerate(samplings):
+        cut = sampling.top_p < 1 or sampling.top_k > 0
+        draw = _greedy if sampling.temperature == 0 else _from_cut if cut else _from_whole
+        kinds.setdefault(draw, []).append(row)
+    return kinds
 
 
-def _from_whole(weights: Tensor, samplings: Sequence[Sampling], uniform: Tensor) -> Tensor:
-    return _invert(weights.cumsum(-1, dtype=torch.float64), uniform)[:, 0]
+def _greedy(logits: Tensor, samplings: Sequence[Sampling], uniform: Tensor) -> Tensor:
+    return logits.argmax(-1)
 
 
-def _from_cut(weights: Tensor, samplings: Sequence[Sampling], uniform: Tensor) -> Tensor:
-    ordered, tokens = weights.sort(dim=-1, descending=True, stable=True)
-    rank = torch.arange(weights.shape[-1], device=weights.device)
-    ordered[rank >= _column([sampling.top_k or len(rank) for sampling in samplings], weights)] = 0
+def _from_whole(logits: Tensor, samplings: Sequence[Sampling], uniform: Tensor) -> Tensor:
+    return _invert(_weights(logits, samplings).cumsum(-1, dtype=torch.float64), uniform)[:, 0]
+
+
+def _from_cut(logits: Tensor, samplings: Sequence[Sampling], uniform: Tensor) -> Tensor:
+    ordered, tokens = _weights(logits, samplings).sort(dim=-1, descending=True, stable=True)
+    rank = torch.arange(ordered.shape[-1], device=ordered.device)
+    ordered[rank >= _column([sampling.top_k or len(rank) for sampling in samplings], ordered)] = 0
     held = ordered.cumsum(-1, dtype=torch.float64)
-    share = _column([sampling.top_p for sampling in samplings], weights)
+    share = _column([sampling.top_p for sampling in samplings], ordered)
     ordered[held - ordered >= share * held[:, -1:]] = 0
     return tokens.gather(-1, _invert(ordered.cumsum(-1, dtype=torch.float64), uniform))[:, 0]
+
+
+def _weights(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:
+    """Probabilities but for a factor; `logits` are at most 0 and are overwritten."""
+    heat = _column([sampling.temperature for sampling in samplings], logits)
+    return logits.div_(heat.float()).exp_()
 
 
 def _invert(running: Tensor, uniform: Tensor) -> Tensor:

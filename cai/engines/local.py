@@ -33,7 +33,7 @@ class Local:
     dtype: Literal["float32", "bfloat16"] = key("float32", help="precision of weights and arithmetic")
     chat_template: Path | None = key(None, help="a Jinja file in place of the model's own chat template")
     device: str = execution("auto", help="auto, cpu, cuda or cuda:N")
-    batch: int = execution(128, help="texts in the making at once")
+    batch: int = execution(256, help="texts in the making at once")
     threads: int = execution(0, help="CPU threads; 0 for all cores")
 
     def __post_init__(self) -> None:
