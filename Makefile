@@ -22,7 +22,6 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)       ## The whole pipeline on the bundled model organism: 3 minutes on 4 cores, numbers at the end
 	$(CAI) run runs/demo/recipe.toml
-	$(CAI) report runs/demo
 
 test: $(READY)       ## The tests
 	$(V)/bin/python -m pytest

@@ -38,8 +38,7 @@ def run(
     from cai.errors import UsageError
     from cai.execute import Options, execute
     from cai.recipe import load
-    from cai.report.terminal import print_numbers
-    from cai.steps import EvalStep
+    from cai.report.terminal import print_outcome
 
     changes = given({"seed": seed, "constitution": constitution, "limit": limit})
     if changes and output is None:
@@ -47,7 +46,6 @@ def run(
     loaded = load(Path(recipe), folder=None if output is None else Path(output), changes=changes)
     execute(loaded.steps, Options(redo=redo, dry_run=dry_run, strict=strict, quiet=quiet))
     if not (dry_run or quiet):
-        for step in loaded.steps:
-            if isinstance(step, EvalStep):
-                print_numbers(step.output)
-        click.echo(f"cai report {loaded.steps[0].output.parent} says more")
+        folder = loaded.steps[0].output.parent
+        print_outcome(folder)
+        click.echo(f"cai report {folder} sums up every step")

@@ -27,6 +27,15 @@ def print_report(run: Path, *, groups: bool = False) -> None:
     _print_next(summary, out)
 
 
+def print_outcome(run: Path) -> None:
+    """Print what heads every eval's numbers, and where to look next."""
+    summary = summarise(run)
+    out = console()
+    for table in summary.tables:
+        _print_headline(table, out)
+    _print_next(summary, out)
+
+
 def print_numbers(verdicts: Path) -> None:
     """Print the numbers of one eval."""
     found = manifest.read(verdicts)
@@ -96,8 +105,7 @@ def _orders(orders: Orders) -> str:
 
 
 def _print_numbers(table: Table, out: "Console", groups: bool) -> None:
-    whole = [number for number in table.numbers if not number.group]
-    _print_matrix(table.name, table.headline, whole, out)
+    _print_headline(table, out)
     others = [number for number in table.numbers if number.name not in table.headline or number.group]
     shown = [number for number in others if groups or not number.group]
     if shown:
@@ -105,12 +113,13 @@ def _print_numbers(table: Table, out: "Console", groups: bool) -> None:
         _grid(f"{table.name}: more", ["of", "measure", "group", "value [95 % interval]", "n"], rows, out)
 
 
-def _print_matrix(title: str, names: Sequence[str], numbers: Sequence[Number], out: "Console") -> None:
+def _print_headline(table: Table, out: "Console") -> None:
     """Whom a number is about down, what was measured across."""
-    cells = {(number.of, number.name): f"{_value(number)}  n={number.n}" for number in numbers}
-    subjects = dict.fromkeys(number.of for number in numbers)
-    rows = [[short(subject), *(cells.get((subject, name), "") for name in names)] for subject in subjects]
-    _grid(f"{title} (95 % intervals)", ["", *names], rows, out)
+    whole = [number for number in table.numbers if not number.group]
+    cells = {(number.of, number.name): f"{_value(number)}  n={number.n}" for number in whole}
+    subjects = dict.fromkeys(number.of for number in whole)
+    rows = [[short(one), *(cells.get((one, name), "") for name in table.headline)] for one in subjects]
+    _grid(f"{table.name} (95 % intervals)", ["", *table.headline], rows, out)
 
 
 def short(subject: str) -> str:
