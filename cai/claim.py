@@ -32,7 +32,7 @@ class Claim:
             try:
                 # A POSIX lock, because a child that the engine forks must not hold it beyond our death.
                 fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except (BlockingIOError, PermissionError) as error:
                 pid = os.read(handle, 20).decode() or "unknown"
                 os.close(handle)
                 busy = f"{path} is being written by another process (pid {pid})"
