@@ -11,6 +11,7 @@ from cai.engines import Engine
 from cai.errors import CaiError, suggest
 from cai.plugins import find
 from cai.records import Record
+from cai.rows import WHOLE, Part
 from cai.steps import (
     EvalStep,
     StageStep,
@@ -28,9 +29,9 @@ from cai.steps import (
 
 KINDS = ("stage", "train", "eval")
 COMMON = {
-    "stage": ("name", "stage", "engine", "from", "limit"),
+    "stage": ("name", "stage", "engine", "from", "limit", "part"),
     "train": ("name", "train", "model", "from", "weights"),
-    "eval": ("name", "eval", "engine", "models", "from", "limit"),
+    "eval": ("name", "eval", "engine", "models", "from", "limit", "part"),
 }
 
 
@@ -86,6 +87,7 @@ def _add_stage(draft: Draft, table: Mapping[str, Any], where: str) -> None:
         inputs=inputs,
         output=draft.output(table["name"]),
         limit=_limit(draft, table, inputs, where),
+        part=part_of(table.get("part"), where),
     )
     draft.steps.append(step)
     draft.makes[step.name] = cls.makes
@@ -149,6 +151,7 @@ def _add_eval(draft: Draft, table: Mapping[str, Any], where: str) -> None:
             inputs=inputs,
             output=draft.output(name),
             limit=None if answers else _limit(draft, table, inputs, where),
+            part=WHOLE if answers else part_of(table.get("part"), where),
         )
     )
     draft.makes[name] = None
@@ -180,6 +183,7 @@ def _add_answers(draft: Draft, table: Mapping[str, Any], generate: Any, where: s
                 inputs=prompts,
                 output=outputs[-1],
                 limit=_limit(draft, table, prompts, where),
+                part=part_of(table.get("part"), where),
             )
         )
     return tuple(outputs)
@@ -287,6 +291,16 @@ def _limit(draft: Draft, table: Mapping[str, Any], inputs: Collection[Path], whe
         raise mistyped(limit, "a whole number above 0", "limit", where)
     own_file = not any(path in inputs for path in map(draft.output, draft.names))
     return min(filter(None, (limit, draft.limit if own_file else None)), default=None)
+
+
+def part_of(value: Any, where: str) -> Part:
+    """Which prompts a step takes: those whose digest lies in [low, high); all when nothing is said."""
+    if value is None:
+        return WHOLE
+    numbers = isinstance(value, list | tuple) and all(type(item) in (int, float) for item in value)
+    if not numbers or len(value) != 2 or not 0 <= value[0] < value[1] <= 1:
+        raise mistyped(value, "two numbers, 0 <= low < high <= 1", "part", where)
+    return float(value[0]), float(value[1])
 
 
 def _listed(names: Iterable[str]) -> str:

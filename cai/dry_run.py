@@ -37,7 +37,9 @@ def rehearse(step: StageStep | EvalStep, rows: Mapping[Path, list[Any]]) -> tupl
     """The requests of the step's first item, and the rows that come of it."""
     plugin = step.stage if isinstance(step, StageStep) else step.eval
     if all(path.is_file() for path in step.inputs):
-        values: Iterable[Any] = (item.value for item in items_for(plugin, step.inputs, limit=step.limit))
+        values: Iterable[Any] = (
+            item.value for item in items_for(plugin, step.inputs, limit=step.limit, part=step.part)
+        )
     else:
         known = [row for path in step.inputs for row in rows.get(path, [])]
         values = [known] if getattr(plugin, "groups", False) and known else known

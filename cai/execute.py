@@ -134,7 +134,10 @@ def _stages(
             Link(stage=step.stage, path=step.output, identity=identity, session=sessions.opener(step.engine))
             for step, (_, identity) in zip(steps, settled, strict=True)
         ]
-        source = items_for(steps[0].stage, steps[0].inputs, limit=steps[0].limit, strict=options.strict)
+        first = steps[0]
+        source = items_for(
+            first.stage, first.inputs, limit=first.limit, part=first.part, strict=options.strict
+        )
         run(links, source, on_progress=report.rows)
     for step, (done, _) in zip(steps, settled, strict=True):
         report.made(step.output, anew=not done)
@@ -158,7 +161,7 @@ def _eval(step: EvalStep, ledger: Ledger, sessions: Sessions, options: Options, 
         link = Link(
             stage=step.eval, path=step.output, identity=identity, session=sessions.opener(step.engine)
         )
-        source = items_for(step.eval, step.inputs, limit=step.limit, strict=options.strict)
+        source = items_for(step.eval, step.inputs, limit=step.limit, part=step.part, strict=options.strict)
         run([link], source, on_progress=report.rows)
     # A kill between the two leaves the verdicts without their numbers.
     if "numbers" not in (manifest.read(step.output) or {}):

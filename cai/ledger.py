@@ -14,6 +14,7 @@ from cai import manifest, runs, trained
 from cai.config import identity as keys_of
 from cai.engines import Engine
 from cai.model_folder import resolve
+from cai.rows import WHOLE
 from cai.steps import EvalStep, StageStep, Step, TrainStep, model_of
 
 # "waits": for a model that is not trained yet, so that nobody can tell.
@@ -74,7 +75,7 @@ class Ledger:
             plugin = {"eval": {"kind": step.kind, **keys_of(step.eval)}}
         else:
             plugin = {"stage": {"kind": step.kind, **keys_of(step.stage)}}
-        return {**plugin, "engine": model, "inputs": inputs, "limit": step.limit}
+        return {**plugin, "engine": model, "inputs": inputs, "limit": step.limit, "part": step.part}
 
     def _is_complete(self, step: Step, identity: dict[str, Any]) -> bool:
         check = trained.is_complete if isinstance(step, TrainStep) else runs.is_complete
@@ -117,7 +118,7 @@ def chain(steps: Sequence[Step]) -> list[StageStep]:
     for step in steps[1:]:
         if not isinstance(step, StageStep) or step.inputs != (linked[-1].output,):
             break
-        if step.stage.groups or step.limit is not None:
+        if step.stage.groups or step.limit is not None or step.part != WHOLE:
             break
         if step.engine is not None and engine is not None and step.engine != engine:
             break

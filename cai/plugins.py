@@ -1,7 +1,8 @@
-"""The directory is the registry: `find("stages", "critique")` is the class `Critique` in cai/stages/critique.py.
+"""The directory is the registry: `find("stages", "critique")` is the class `Critique` in
+cai/stages/critique.py.
 
-A plugin of the user's own is named by where it lives: "package.module:Class" or "path/to/file.py:Class". Either way
-the file that holds the class is the only file touched.
+A plugin of the user's own is named by where it lives: "package.module:Class" or "path/to/file.py:Class".
+Either way the file that holds the class is the only file touched.
 """
 
 import importlib
@@ -25,8 +26,8 @@ def names(kind: str) -> list[str]:
 def find(kind: str, name: str, where: str | None = None) -> type[Any]:
     """The class of a plugin.
 
-    Raises `CaiError` when there is no such built-in, module, file or class; an error inside the plugin's own code
-    comes through as it is.
+    Raises `CaiError` when there is no such built-in, module, file or class; an error inside the plugin's own
+    code comes through as it is.
     """
     if ":" in name:
         module_name, _, class_name = name.rpartition(":")
@@ -37,13 +38,15 @@ def find(kind: str, name: str, where: str | None = None) -> type[Any]:
         article = "an" if noun[0] in "aeiou" else "a"
         missing = f"no {noun} is called '{name}'"
         hint = suggest(name, names(kind))
-        raise CaiError(missing, where=where, next=f"{hint} ({article} {noun} of your own: 'package.module:Class')")
+        raise CaiError(
+            missing, where=where, next=f"{hint} ({article} {noun} of your own: 'package.module:Class')"
+        )
     class_name = "".join(part.capitalize() for part in name.split("_"))
     return _attribute(importlib.import_module(f"cai.{kind}.{name}"), class_name, name, where)
 
 
 def singular(kind: str) -> str:
-    """"stages" -> "stage"."""
+    """ "stages" -> "stage"."""
     return kind.removesuffix("s")
 
 
@@ -51,7 +54,9 @@ def _attribute(module: ModuleType, class_name: str, name: str, where: str | None
     found = getattr(module, class_name, None)
     if not isinstance(found, type):
         classes = [key for key, value in vars(module).items() if isinstance(value, type)]
-        raise CaiError(f"'{name}' has no class '{class_name}'", where=where, next=suggest(class_name, classes))
+        raise CaiError(
+            f"'{name}' has no class '{class_name}'", where=where, next=suggest(class_name, classes)
+        )
     return found
 
 

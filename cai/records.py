@@ -1,8 +1,8 @@
 """One datum: what a JSON line of a run holds, its id, and its randomness.
 
-A row is whole in itself: the conversation so far, the ids it came from, the principle, model, wording and finish
-reason of each turn. Ids are digests of content and position, and `draw` is a function of the seed and a key, so
-order, batch size, sharding and crashes cannot change either.
+A row is whole in itself: the conversation so far, the ids it came from, the principle, model, wording and
+finish reason of each turn. Ids are digests of content and position, and `draw` is a function of the seed and
+a key, so order, batch size, sharding and crashes cannot change either.
 """
 
 import json
@@ -47,9 +47,10 @@ def draw_seed(seed: int, *key: Any) -> int:
 class Turn:
     """One thing a model wrote about a prompt.
 
-    `principle` is the id of the principle it was written under, `wording` the fingerprint of the frame, few-shots
-    and principle text that asked for it, `model` and `weights` who wrote it, `finish` why it ended: "stop",
-    "length", or "kept" for a revision that was not asked for because its critique found nothing to change.
+    `principle` is the id of the principle it was written under, `wording` the fingerprint of the frame,
+    few-shots and principle text that asked for it, `model` and `weights` who wrote it, `finish` why it ended:
+    "stop", "length", or "kept" for a revision that was not asked for because its critique found nothing to
+    change.
     """
 
     kind: TurnKind
@@ -65,8 +66,9 @@ class Turn:
 class Record:
     """A prompt and the turns made for it so far. It is frozen and only grows: `record.then(turn)`.
 
-    `sample` counts the answers sampled for one prompt; `id` names the prompt, its occurrence and the sample, and
-    stays the same through critique and revision. `meta` is whatever else the prompt's line held; no stage reads it.
+    `sample` counts the answers sampled for one prompt; `id` names the prompt, its occurrence and the sample,
+    and stays the same through critique and revision. `meta` is whatever else the prompt's line held; no stage
+    reads it.
     """
 
     id: str
@@ -114,9 +116,10 @@ class Candidate:
 class Annotation:
     """What one annotator thought of the candidates.
 
-    `probabilities` are its preference over the candidates (they sum to 1, any order bias averaged out); `orders`
-    hold the same from each order in which the candidates were shown, re-sorted to the candidates' own order, with
-    the order itself in `shown`; `agree` says whether all orders named the same winner; `note` is its reasoning.
+    `probabilities` are its preference over the candidates (they sum to 1, any order bias averaged out);
+    `orders` hold the same from each order in which the candidates were shown, re-sorted to the candidates'
+    own order, with the order itself in `shown`; `agree` says whether all orders named the same winner; `note`
+    is its reasoning.
     """
 
     annotator: str
@@ -234,10 +237,11 @@ def _not_a(noun: str, makers: str, error: Exception, where: str) -> CaiError:
 
 
 def prompt_from(row: Any, occurrence: Mapping[str, int] | None, where: str) -> Record:
-    """A fresh `Record` from a line of a request set: a string, or an object with `prompt`: a string or messages.
+    """A fresh `Record` from a line of a request set: a string, or an object with `prompt`: a string or
+    messages.
 
-    `occurrence` counts how often each prompt id was seen before, so that a repeated prompt is a record of its own.
-    Everything else in the object must be a plain value and becomes `meta`.
+    `occurrence` counts how often each prompt id was seen before, so that a repeated prompt is a record of its
+    own. Everything else in the object must be a plain value and becomes `meta`.
     """
     fields = {"prompt": row} if isinstance(row, str) else row
     if not isinstance(fields, Mapping) or "prompt" not in fields:
@@ -247,7 +251,9 @@ def prompt_from(row: Any, occurrence: Mapping[str, int] | None, where: str) -> R
     meta = {key: value for key, value in fields.items() if key != "prompt"}
     for key, value in meta.items():
         if not isinstance(value, Scalar):
-            raise CaiError(f"'{key}' is no plain value", where=where, next="use a string, a number, true or false")
+            raise CaiError(
+                f"'{key}' is no plain value", where=where, next="use a string, a number, true or false"
+            )
     prompt_id = digest("prompt", prompt)
     seen = (occurrence or {}).get(prompt_id, 0)
     return Record(id=digest("record", prompt_id, seen, 0), prompt_id=prompt_id, prompt=prompt, meta=meta)
@@ -265,14 +271,22 @@ def _messages(prompt: Any, where: str) -> Messages:
     if isinstance(prompt, str):
         prompt = [user(prompt)]
     if not isinstance(prompt, Sequence) or not prompt:
-        raise CaiError("'prompt' is empty or no list", where=where, next="write a string or a list of messages")
+        raise CaiError(
+            "'prompt' is empty or no list", where=where, next="write a string or a list of messages"
+        )
     for at, message in enumerate(prompt):
         if not isinstance(message, Mapping) or set(message) != {"role", "content"}:
-            raise CaiError(f"message {at + 1} is not {{role, content}}", where=where, next="give each both keys")
+            raise CaiError(
+                f"message {at + 1} is not {{role, content}}", where=where, next="give each both keys"
+            )
         if message["role"] not in ROLES:
             raise CaiError(f"role {message['role']!r}", where=where, next=f"use one of {', '.join(ROLES)}")
         if not isinstance(message["content"], str) or not message["content"].strip():
-            raise CaiError(f"message {at + 1} has no text", where=where, next="write its content or take it out")
+            raise CaiError(
+                f"message {at + 1} has no text", where=where, next="write its content or take it out"
+            )
     if prompt[-1]["role"] != "user":
-        raise CaiError("the last message is not the user's", where=where, next="end the prompt with a request")
+        raise CaiError(
+            "the last message is not the user's", where=where, next="end the prompt with a request"
+        )
     return tuple({"role": message["role"], "content": message["content"]} for message in prompt)

@@ -29,6 +29,9 @@ from cai.records import (
 
 T = TypeVar("T", Record, Comparison, Reject)
 
+Part = tuple[float, float]
+WHOLE: Part = (0.0, 1.0)
+
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=vars)
 _BUILDERS: Mapping[type, Callable[[Mapping[str, Any], str], Any]] = {
     Record: record_from,
@@ -88,9 +91,18 @@ def key_of(*parts: bytes) -> bytes:
 
 
 def items_for(
-    stage: Any, paths: Sequence[Path], *, limit: int | None = None, strict: bool = False
+    stage: Any,
+    paths: Sequence[Path],
+    *,
+    limit: int | None = None,
+    part: Part = WHOLE,
+    strict: bool = False,
 ) -> Iterator[Item]:
     """The items of a stage or an eval, from the files' rows in order; `limit` keeps the first so many items.
+
+    `part` keeps the prompts whose digest, as a number from 0 to 1, is in [low, high): parts that do not
+    overlap share no prompt, whatever the files' order. A line that cannot be read has no prompt; it is in the
+    part from 0.
 
     Where records are taken, a line may also be a bare request (`{"prompt": ...}`). A line that cannot be
     read is an item with a `Reject`, or with `strict` a `CaiError` that names file and line. A stage that
@@ -98,7 +110,16 @@ def items_for(
     first appearance.
     """
     read = _grouped if getattr(stage, "groups", False) else _single
-    return islice(read(stage.takes, paths, strict), limit)
+    items = read(stage.takes, paths, strict)
+    if part != WHOLE:
+        items = (item for item in items if part[0] <= _place(item.value) < part[1])
+    return islice(items, limit)
+
+
+def _place(value: Any) -> float:
+    """Where an item's prompt stands between 0 and 1."""
+    row = value[0] if isinstance(value, list | tuple) else value
+    return int(row.prompt_id[:13], 16) / 16**13 if row.prompt_id else 0.0
 
 
 def read_rows(path: Path, kind: type[T]) -> Iterator[T]:

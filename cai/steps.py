@@ -16,6 +16,7 @@ from cai.engines import Engine
 from cai.errors import CaiError, suggest
 from cai.evals import Eval
 from cai.plugins import find
+from cai.rows import WHOLE, Part
 from cai.stages import Stage
 from cai.training.settings import TrainSettings
 
@@ -24,7 +25,8 @@ from cai.training.settings import TrainSettings
 class StageStep:
     """Rows in, rows out: `inputs` are .jsonl files in order, `output` the .jsonl file it writes.
 
-    `engine` is None for a stage that asks no model. `limit` takes only the first rows of the inputs.
+    `engine` is None for a stage that asks no model. `limit` takes only the first rows of the inputs,
+    `part` only the prompts in that part of all by digest.
     """
 
     name: str
@@ -34,6 +36,7 @@ class StageStep:
     inputs: tuple[Path, ...]
     output: Path
     limit: int | None = None
+    part: Part = WHOLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,7 @@ class EvalStep:
     inputs: tuple[Path, ...]
     output: Path
     limit: int | None = None
+    part: Part = WHOLE
 
 
 Step = StageStep | TrainStep | EvalStep

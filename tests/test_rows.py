@@ -247,3 +247,15 @@ def test_a_row_read_from_a_file_has_the_key_of_its_line(tmp_path: Path) -> None:
 def test_what_json_cannot_say_is_not_written() -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         encode({"x": float("nan")})
+
+
+@given(st.lists(st.text(min_size=1).filter(str.strip), min_size=1, max_size=30), st.floats(0.01, 0.99))
+def test_parts_share_no_prompt_and_lose_none(
+    tmp_path_factory: pytest.TempPathFactory, prompts: list[str], cut: float
+) -> None:
+    path = tmp_path_factory.mktemp("parts") / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
+    low = [item.value for item in items_for(ASK, [path], part=(0.0, cut))]
+    high = [item.value for item in items_for(ASK, [path], part=(cut, 1.0))]
+    assert not {record.prompt_id for record in low} & {record.prompt_id for record in high}
+    assert len(low) + len(high) == len(prompts)

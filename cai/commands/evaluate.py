@@ -21,7 +21,7 @@ from cai.errors import UsageError
 @click.option("--engine", metavar="NAME", help="How to run the models: local, ...  [default: local]")
 @click.option("--engine-set", multiple=True, metavar="KEY=VALUE", help="A key of the engine's own.")
 @click.option("-o", "--output", required=True, metavar="FILE", help="The .jsonl file of verdicts to write.")
-@options.with_options([options.LIMIT, *options.RUN_OPTIONS])
+@options.with_options([options.LIMIT, options.PART, *options.RUN_OPTIONS])
 def evaluate(
     subjects: tuple[str, ...],
     name: str,
@@ -34,6 +34,7 @@ def evaluate(
     engine_set: tuple[str, ...],
     output: str,
     limit: int | None,
+    part: tuple[float, float] | None,
     redo: bool,
     dry_run: bool,
     strict: bool,
@@ -56,6 +57,8 @@ def evaluate(
     table = {"name": path.stem, "eval": name, **options.settings(pairs, "--set"), **options.given(answers)}
     if limit is not None:
         table["limit"] = limit
+    if part is not None:
+        table["part"] = part
     engines = {}
     if prompts is None:
         table["from"] = list(subjects)

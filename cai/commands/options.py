@@ -144,6 +144,13 @@ RUN_OPTIONS = (
     click.Option(["--quiet"], is_flag=True, help="Print nothing but errors."),
 )
 LIMIT = click.Option(["--limit"], type=click.IntRange(min=1), help="Take only the first rows of the input.")
+PART = click.Option(
+    ["--part"],
+    nargs=2,
+    type=float,
+    metavar="LOW HIGH",
+    help="Take only the prompts whose digest, as a number from 0 to 1, is in [LOW, HIGH).",
+)
 OUTPUT = click.Option(["-o", "--output"], required=True, metavar="FILE", help="The .jsonl file to write.")
 
 

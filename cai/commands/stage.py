@@ -30,17 +30,20 @@ def stage_command(name: str) -> click.Command:
             *options.field_options(cls),
             options.OUTPUT,
             options.LIMIT,
+            options.PART,
             *options.RUN_OPTIONS,
         ],
     )
 
 
 def _run(name: str, cls: type[Any], inputs: tuple[str, ...], values: dict[str, Any]) -> None:
+    from cai.draft import part_of
     from cai.execute import Options, execute
     from cai.steps import input_file
 
     output = options.jsonl(values.pop("output"), "--output")
     limit = values.pop("limit")
+    part = part_of(values.pop("part"), f"cai {name} --part")
     how = Options(
         redo=(output.stem,) if values.pop("redo") else (),
         dry_run=values.pop("dry_run"),
@@ -61,5 +64,6 @@ def _run(name: str, cls: type[Any], inputs: tuple[str, ...], values: dict[str, A
         inputs=tuple(input_file(item, where) for item in inputs),
         output=output,
         limit=limit,
+        part=part,
     )
     execute((step,), how)

@@ -1,8 +1,8 @@
 """An engine answers requests. It knows no records, stages or judges.
 
-The contract is a step loop: `submit` puts a request in under a ticket, `poll` hands back whatever has finished, in
-any order. So the runner can keep the engine full and pass each reply on at once. A request carries everything that
-decides its answer, its seed included: what else is in the batch changes nothing.
+The contract is a step loop: `submit` puts a request in under a ticket, `poll` hands back whatever has
+finished, in any order. So the runner can keep the engine full and pass each reply on at once. A request
+carries everything that decides its answer, its seed included: what else is in the batch changes nothing.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,8 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Ask for log P of each given continuation (one token or more), straight after the messages and the prefix.
+    """Ask for log P of each given continuation (one token or more), straight after the messages and the
+    prefix.
 
     No temperature, no renormalisation over the options: what the options leave over is the reader's to see.
     """
@@ -42,7 +43,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """`messages` in chat form; `prefix` is the beginning of the assistant's turn that the model goes on from."""
+    """`messages` in chat form; the model goes on from `prefix`, the beginning of the assistant's turn."""
 
     messages: Messages
     want: Sampling | Options | Score
@@ -52,10 +53,11 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """`text` and `finish` ("stop" or "length") answer a `Sampling`; `logps` a `Options` (one each) or `Score` (one).
+    """`text` and `finish` ("stop" or "length") answer a `Sampling`; `logps` a `Options` (one each) or `Score`
+    (one).
 
-    `error` is the engine's word that it cannot answer this request (a prompt longer than the model's window); then
-    nothing else is set, and what asked makes a Reject of it. Token counts are for the manifest.
+    `error` is the engine's word that it cannot answer this request (a prompt longer than the model's window);
+    then nothing else is set, and what asked makes a Reject of it. Token counts are for the manifest.
     """
 
     text: str = ""
@@ -87,7 +89,7 @@ class Session(Protocol):
 
 
 class Engine(Protocol):
-    """The configuration of a session: a frozen dataclass whose fields are its TOML keys. Cheap until opened."""
+    """What opens a session: a frozen dataclass whose fields are its TOML keys. Cheap until opened."""
 
     def open(self) -> Session: ...
 

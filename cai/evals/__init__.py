@@ -1,7 +1,8 @@
 """An eval turns rows into numbers with intervals, and writes every verdict it counted.
 
-It works on items as a stage does (`work`, a plain list or a generator that asks), but its rows are flat JSON objects
-("verdicts"), each whole in itself; `numbers` sees nothing else. So a table can always be recomputed from the file.
+It works on items as a stage does (`work`, a plain list or a generator that asks), but its rows are flat JSON
+objects ("verdicts"), each whole in itself; `numbers` sees nothing else. So a table can always be recomputed
+from the file.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,8 +34,8 @@ class Number:
 class Eval(Protocol):
     """A frozen keyword-only dataclass; its fields are its TOML keys.
 
-    `takes` is `Record` (answers of a model) or `Comparison`. `headline` names the numbers that go into the first
-    table, in order: never one of harmlessness, helpfulness and over-refusal without the others.
+    `takes` is `Record` (answers of a model) or `Comparison`. `headline` names the numbers that go into the
+    first table, in order: never one of harmlessness, helpfulness and over-refusal without the others.
     """
 
     takes: ClassVar[type]
