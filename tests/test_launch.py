@@ -26,7 +26,7 @@ PAIRS = [
 
 
 def run(objective, data, folder, processes, **changes):
-    fields = {"lr": 1e-2, "epochs": 1, "batch_size": 3, "accumulate": 3, "processes": processes, **changes}
+    fields = {"lr": 1e-2, "epochs": 1, "batch_size": 5, "accumulate": 1, "processes": processes, **changes}
     model = tiny.model()
     seen = []
     summary = launch(

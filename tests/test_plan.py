@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.training.plan import count_steps, plan_steps
+from cai.training.plan import count_steps, cut, plan_steps
 from cai.training.settings import TrainSettings
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=80)
@@ -50,6 +50,20 @@ def test_the_plan_depends_on_the_seed_and_the_epoch():
     assert one == plan(lengths, epochs=2, batch_size=4)
     assert one[:10] != one[10:]
     assert one != plan(lengths, epochs=2, batch_size=4, seed=1)
+
+
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5), pieces=st.integers(1, 8))
+def test_a_step_is_cut_so_that_no_process_idles(sizes, pieces):
+    rows = iter(range(sum(sizes)))
+    step = tuple(tuple(next(rows) for _ in range(size)) for size in sizes)
+    micros = cut(step, pieces)
+    assert sorted(row for micro in micros for row in micro) == list(range(sum(sizes)))
+    assert len(micros) == max(len(sizes), min(pieces, sum(sizes)))
+    assert all(micros) and (len(sizes) < pieces or micros == step)
+
+
+def test_a_cut_by_hand():
+    assert cut(((1, 2, 3, 4, 5), (6,)), 3) == ((6,), (1, 2), (3, 4, 5))
 
 
 def test_rows_of_like_length_share_a_batch_and_steps_mix_lengths():

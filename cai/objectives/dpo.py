@@ -25,7 +25,7 @@ from cai.training.data import (
     prepare,
 )
 from cai.training.distributed import Group
-from cai.training.plan import count_steps, plan_steps
+from cai.training.plan import count_steps, cut, plan_steps
 from cai.training.reference import reference_logps
 from cai.training.settings import TrainSettings
 
@@ -117,7 +117,10 @@ class Dpo:
     ) -> Iterator[Step[DpoBatch]]:
         for micros in islice(plan_steps(*_shape(data), settings, width=2), start, None):
             weight = sum(data.rows[at].weight for micro in micros for at in micro)
-            mine = [_collate([data.rows[at] for at in micro], model) for micro in group.share(micros)]
+            mine = [
+                _collate([data.rows[at] for at in micro], model)
+                for micro in group.share(cut(micros, group.world))
+            ]
             yield Step(micros=mine, weight=weight)
 
     def loss(self, model: Any, batch: DpoBatch) -> Loss:

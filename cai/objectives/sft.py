@@ -23,7 +23,7 @@ from cai.training.data import (
     prepare,
 )
 from cai.training.distributed import Group
-from cai.training.plan import count_steps, plan_steps
+from cai.training.plan import count_steps, cut, plan_steps
 from cai.training.settings import TrainSettings
 
 
@@ -88,7 +88,10 @@ class Sft:
     ) -> Iterator[Step[SftBatch]]:
         for micros in islice(plan_steps(*_shape(data), settings), start, None):
             weight = sum(data.rows[at].weight * data.rows[at].scored for micro in micros for at in micro)
-            mine = [_collate([data.rows[at] for at in micro], model) for micro in group.share(micros)]
+            mine = [
+                _collate([data.rows[at] for at in micro], model)
+                for micro in group.share(cut(micros, group.world))
+            ]
             yield Step(micros=mine, weight=weight)
 
     def loss(self, model: Any, batch: SftBatch) -> Loss:

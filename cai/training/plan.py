@@ -38,6 +38,20 @@ def count_steps(lengths: Sequence[int], names: Sequence[str], settings: TrainSet
     return settings.steps or sum(1 for _ in plan_steps(lengths, names, settings, width))
 
 
+def cut(step: Planned, pieces: int) -> Planned:
+    """The same rows in at least `pieces` micro-batches where there are rows enough, so that none idles.
+
+    Halves of a micro-batch are each of like length again. The loss of a step is a sum over its rows, so a
+    cut changes nothing but rounding.
+    """
+    micros = list(step)
+    while len(micros) < pieces and max(map(len, micros)) > 1:
+        largest = micros.pop(max(range(len(micros)), key=lambda at: len(micros[at])))
+        half = len(largest) // 2
+        micros += [largest[:half], largest[half:]]
+    return tuple(micros)
+
+
 def _epoch(micros: list[Micro], settings: TrainSettings) -> Iterator[Planned]:
     for at in range(0, len(micros), settings.accumulate):
         yield tuple(micros[at : at + settings.accumulate])
