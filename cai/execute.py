@@ -6,7 +6,7 @@ The single commands are the same code with one step.
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from cai.dry_run import show
 from cai.engines import Engine, Session
 from cai.errors import CaiError, suggest
 from cai.evals import VerdictRow
+from cai.evals._numbers import to_json
 from cai.ledger import Ledger, State, chain, made_from
 from cai.pipeline import Link, run
 from cai.progress import Reporter, reporter
@@ -165,7 +166,7 @@ def _eval(step: EvalStep, ledger: Ledger, sessions: Sessions, options: Options, 
         run([link], source, on_progress=report.rows)
     # A kill between the two leaves the verdicts without their numbers.
     if "numbers" not in (manifest.read(step.output) or {}):
-        numbers = [asdict(number) for number in step.eval.numbers(_verdicts(step.output))]
+        numbers = [to_json(number) for number in step.eval.numbers(_verdicts(step.output))]
         manifest.add(step.output, numbers=numbers, headline=list(step.eval.headline))
     report.made(step.output, anew=not done)
 

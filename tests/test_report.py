@@ -8,6 +8,7 @@ import pytest
 
 from cai.cli import run
 from cai.evals import Number
+from cai.evals._numbers import to_json
 from cai.records import Annotation, Candidate, Comparison, to_row, user
 from cai.report.summary import Line, summarise
 from cai.report.terminal import short
@@ -99,6 +100,17 @@ def test_the_report_as_it_is_printed(finished: Path, capsys: pytest.CaptureFixtu
     [resume] = [line for line in words if line.startswith("cai run")]
     assert resume == f"cai run {finished / 'recipe.toml'} goes on with critiques, rivals"
     assert any(line.startswith(f"cai chat {finished / 'sl-cai'}") for line in words)
+
+
+def test_what_was_measured_on_nothing_has_no_value(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = Number(name="harm", of="organism", value=float("nan"), low=0.0, high=1.0, n=0)
+    row = to_json(nothing)
+    assert json.loads(json.dumps(row, allow_nan=False))["value"] is None
+    output(tmp_path, "table", {"eval": {"kind": "organism"}}, numbers=[row], headline=["harm"])
+    assert run(["report", str(tmp_path)]) == 0
+    assert "organism   nothing measured  n=0" in capsys.readouterr().out
 
 
 def test_groups_are_shown_when_they_are_asked_for(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,6 +49,33 @@ def requests(split: str, kind: str, count: int, seed: int) -> None:
 
 @organism.command()
 @click.argument("model", default="organism", metavar="[MODEL]")
+@click.option(
+    "--constitution", "names", multiple=True, default=["organism"], show_default=True, metavar="FILE"
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first requests of the development split.")
+@click.option("--temperature", default=0.7, show_default=True, type=click.FloatRange(min=0))
+@click.option("--seed", default=0, show_default=True, type=int)
+def check(model: str, names: tuple[str, ...], limit: int | None, temperature: float, seed: int) -> None:
+    """Measure what MODEL can do by itself: answer, criticise and judge, on requests it was not built from."""
+    from cai import shipped
+    from cai.commands import options
+    from cai.constitution import load
+    from cai.organism.check import check as measure
+    from cai.report.terminal import print_numbers_of
+
+    prompts = shipped.find("prompts/organism", "dev")
+    rows = [json.loads(line) for line in prompts.read_text(encoding="utf-8").splitlines()[:limit]]
+    constitutions = [load(shipped.find("constitutions", name)) for name in names]
+    session = options.engine(model, None, ()).open()
+    try:
+        numbers = measure(session, rows, constitutions, temperature=temperature, seed=seed)
+    finally:
+        session.close()
+    print_numbers_of(model, numbers)
+
+
+@organism.command()
+@click.argument("model", default="organism", metavar="[MODEL]")
 @click.option("--temperature", default=0.5, show_default=True, type=click.FloatRange(min=0))
 @click.option("--seed", default=0, show_default=True, type=int)
 def chat(model: str, temperature: float, seed: int) -> None:

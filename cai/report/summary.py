@@ -8,6 +8,7 @@ from typing import Any
 from cai import trained
 from cai.errors import CaiError
 from cai.evals import Number
+from cai.evals._numbers import from_json
 from cai.recipe import output_names
 from cai.records import Comparison
 from cai.rows import read_rows
@@ -119,7 +120,7 @@ def _table(listing: Listing) -> Table:
 
 def table_of(name: str, manifest: Mapping[str, Any]) -> Table:
     """The table of an eval's manifest."""
-    numbers = tuple(Number(**number) for number in manifest["numbers"])
+    numbers = tuple(map(from_json, manifest["numbers"]))
     return Table(name=name, headline=tuple(manifest["headline"]), numbers=numbers)
 
 

@@ -43,6 +43,11 @@ def print_numbers(verdicts: Path) -> None:
     _print_numbers(table_of(verdicts.stem, found), console(), False)
 
 
+def print_numbers_of(title: str, numbers: Sequence[Number]) -> None:
+    """Print numbers that belong to no run."""
+    _print_list(title, numbers, console())
+
+
 def print_runs(folder: Path) -> None:
     """Print each run in `folder` with what is complete, partial or not begun."""
     from cai.errors import CaiError
@@ -109,8 +114,12 @@ def _print_numbers(table: Table, out: "Console", groups: bool) -> None:
     others = [number for number in table.numbers if number.name not in table.headline or number.group]
     shown = [number for number in others if groups or not number.group]
     if shown:
-        rows = [[short(item.of), item.name, item.group, _value(item), str(item.n)] for item in shown]
-        _grid(f"{table.name}: more", ["of", "measure", "group", "value [95 % interval]", "n"], rows, out)
+        _print_list(f"{table.name}: more", shown, out)
+
+
+def _print_list(title: str, numbers: Sequence[Number], out: "Console") -> None:
+    rows = [[short(item.of), item.name, item.group, _value(item), str(item.n)] for item in numbers]
+    _grid(title, ["of", "measure", "group", "value [95 % interval]", "n"], rows, out)
 
 
 def _print_headline(table: Table, out: "Console") -> None:
@@ -129,6 +138,8 @@ def short(subject: str) -> str:
 
 def _value(number: Number) -> str:
     """A share as a percentage; whatever can lie outside 0 and 1 as it is."""
+    if number.n == 0:
+        return "nothing measured"
     if number.low >= 0 and number.high <= 1:
         return f"{number.value:.1%} [{100 * number.low:.1f}, {100 * number.high:.1f}]"
     return f"{number.value:.3f} [{number.low:.3f}, {number.high:.3f}]"
