@@ -128,11 +128,11 @@ class TestExactness:
     def test_sampling_follows_the_distribution(self):
         options = tuple("abcdefgh")
         [reply] = answers(session(tiny.model()), [ask("x", Options(options=options))])
-        requests = [ask("x", Sampling(max_tokens=1), seed=seed) for seed in range(4000)]
+        requests = [ask("x", Sampling(max_tokens=1), seed=seed) for seed in range(2000)]
         texts = [reply.text for reply in answers(session(batch=256), requests)]
         for option, logp in zip(options, reply.logps, strict=True):
             share = math.exp(logp)
-            assert abs(texts.count(option) - 4000 * share) <= 4.5 * math.sqrt(4000 * share) + 1
+            assert abs(texts.count(option) - 2000 * share) <= 4.5 * math.sqrt(2000 * share) + 1
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_both_ways_give_the_same_replies(self, kind):
@@ -161,7 +161,7 @@ def alone() -> list[Reply]:
 class TestCompany:
     """What a request is computed beside does not change one bit of its reply."""
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=10, deadline=None)
     @given(data=st.data())
     def test_replies_are_equal_in_any_batch(self, data):
         order = data.draw(st.lists(st.integers(0, 99), min_size=1, unique=True))
@@ -248,8 +248,9 @@ class TestSession:
         with torch.no_grad():
             model.lm_head.weight.fill_(torch.nan)
         opened.submit(0, text_request(0))
-        with pytest.raises(CaiError, match="the model's output is not a number"):
-            opened.poll()
+        for _ in range(2):
+            with pytest.raises(CaiError, match="the model's output is not a number"):
+                opened.poll()
         opened.close()
 
     def test_out_of_memory_halves_the_batch_and_changes_no_reply(self, monkeypatch, caplog):

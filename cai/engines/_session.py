@@ -76,6 +76,7 @@ class LocalSession:
         while self._in_flight and (not replies or not self._finished.empty()):
             outcome = self._finished.get()
             if isinstance(outcome, Exception):
+                self._finished.put(outcome)  # for the next poll, which nothing else would wake
                 raise outcome
             replies.append(self._reply(outcome) if isinstance(outcome, Done) else outcome)
             self._in_flight -= 1
