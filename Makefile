@@ -46,8 +46,8 @@ PROMPTS      ?= prompts/organism/train.jsonl
 RIVALS       ?= $(PROMPTS)
 TEST         ?= prompts/organism/dev.jsonl
 EVAL         ?= organism
-SFT          ?= --set epochs=3 --set batch_size=16 --set lr=5e-4
-DPO          ?= --set epochs=1 --set batch_size=16 --set lr=5e-5
+SFT          ?= --epochs 3 --batch-size 16 --lr 5e-4
+DPO          ?= --epochs 1 --batch-size 16 --lr 5e-5
 STALE         = $(if $(wildcard $@),--redo)
 
 loop: $(RUN)/table.jsonl       ## The same loop, step by step in files: make loop RUN=runs/mine CONSTITUTION=...

@@ -570,7 +570,7 @@ FLAGS = [
     ),
     flags(
         "training by no objective",
-        "train stf prompts.jsonl --model organism -o sl --set epochs=1",
+        "train stf prompts.jsonl --model organism -o sl --epochs 1",
         "cai train stf: no objective is called 'stf'; did you mean 'sft'? (an objective of your own: 'package.module:Class')",
         2,
     ),

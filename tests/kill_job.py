@@ -1,19 +1,12 @@
-"""Starts the processes that test_kill kills, so that each need not import torch anew: `python kill_job.py`.
+"""Starts the pipelines that test_kill kills."""
 
-Each line of its input is a job as JSON. It forks a child that runs the pipeline, kills it after `life`
-seconds (null: lets it live), and prints its exit status, negative for a signal.
-"""
-
-import json
-import os
-import signal
-import sys
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from string import ascii_letters
 from typing import Any
+
+from forks import serve
 
 from cai import config
 from cai.constitution import load
@@ -89,26 +82,10 @@ def job(kind: str, folder: Path, size: int) -> None:
     run([links["comparisons"]], items_for(made["comparisons"], answers))
 
 
-def main() -> None:
-    print("ready", flush=True)
-    for line in sys.stdin:
-        wanted = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                job(wanted["kind"], Path(wanted["folder"]), wanted["size"])
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(status)
-        if wanted["life"] is not None:
-            time.sleep(wanted["life"])
-            os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+def work(wanted: dict[str, Any]) -> int:
+    job(wanted["kind"], Path(wanted["folder"]), wanted["size"])
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    serve(work)

@@ -3,15 +3,14 @@
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 import tiny
+from forks import Nursery, nursery_of
 
 KILLS = 25
 PROMPTS = [
@@ -22,27 +21,10 @@ PROMPTS = [
 ]
 
 
-class Nursery:
-    """A process that has everything imported and forks the ones to be killed."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        assert process.stdin is not None and process.stdout is not None
-        self._ask: IO[str] = process.stdin
-        self._answers: IO[str] = process.stdout
-        assert self._answers.readline() == "ready\n"
-
-    def run(self, **job: Any) -> int:
-        """The exit status of a job, negative for a signal."""
-        print(json.dumps(job), file=self._ask, flush=True)
-        return int(self._answers.readline())
-
-
 @pytest.fixture(scope="module")
 def nursery() -> Iterator[Nursery]:
-    script = Path(__file__).with_name("kill_job.py")
-    pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, str(script)], stdin=pipe, stdout=pipe, text=True) as process:
-        yield Nursery(process)
+    with nursery_of("kill_job.py") as one:
+        yield one
 
 
 @pytest.fixture(scope="module")

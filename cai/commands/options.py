@@ -41,6 +41,8 @@ def _option(field: "dataclasses.Field[Any]", hint: Any) -> click.Option:
 
 def _help(field: "dataclasses.Field[Any]", required: bool) -> str:
     text = str(field.metadata.get("help", ""))
+    if text:
+        text = f"{text[0].upper()}{text[1:].rstrip('.')}."
     plain = isinstance(field.default, str | int | float | bool)
     if required or not plain or field.default == "":
         return text

@@ -1,11 +1,13 @@
 """`cai train`: one training step."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from cai.commands import options
 from cai.errors import UsageError
+from cai.training.settings import TrainSettings
 
 
 @click.command(short_help="Train a model on rows: sft, dpo, ...")
@@ -13,14 +15,12 @@ from cai.errors import UsageError
 @click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
 @click.option("--model", required=True, metavar="MODEL", help="Model folder, hub name, or 'organism'.")
 @click.option("-o", "--output", required=True, metavar="FOLDER", help="The model folder to write.")
-@click.option(
-    "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A key of the objective or of training."
-)
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A key of the objective's own.")
 @click.option("--weights", metavar="W,W,...", help="How much each file's rows count, one number a file.")
-@click.option("--seed", type=int, help="Seed of the order of rows.")
 @click.option("--redo", is_flag=True, help="Throw away what is there and train anew.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@options.with_options(options.field_options(TrainSettings))
 def train(
     objective: str,
     inputs: tuple[str, ...],
@@ -28,26 +28,27 @@ def train(
     output: str,
     pairs: tuple[str, ...],
     weights: str | None,
-    seed: int | None,
     redo: bool,
     dry_run: bool,
     quiet: bool,
+    **settings: Any,
 ) -> None:
     """Train MODEL on the rows of FILE by an OBJECTIVE (sft on records, dpo on comparisons).
 
-    What is learned and how is set by keys: --set lr=1e-5 --set epochs=2 --set batch_size=16. Killed and
-    given again, it goes on from its last checkpoint.
+    How long and in what batches has to be said. Killed and given again, it goes on from its last checkpoint.
 
     \b
     cai train sft runs/x/revisions.jsonl --model organism -o runs/x/sl-cai \\
-        --set epochs=3 --set batch_size=16
+        --epochs 3 --batch-size 16 --lr 5e-4
     """
     from cai.execute import Options, execute
     from cai.steps import TrainStep, check_weights, engine_of, input_file, training_keys
 
-    table = options.settings(pairs, "--set")
-    if seed is not None:
-        table["seed"] = seed
+    table = options.given(settings)
+    for key, value in options.settings(pairs, "--set").items():
+        if key in table:
+            raise UsageError(f"'{key}' is set twice", where="--set", next="set it once")
+        table[key] = value
     where = f"cai train {objective}"
     folder = Path(output)
     if folder.suffix == ".jsonl":

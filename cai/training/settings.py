@@ -46,7 +46,7 @@ class TrainSettings:
     clip: float = key(1.0, "the largest gradient norm; inf: any")
     dtype: Literal["float32", "bfloat16"] = key("float32", "arithmetic of the passes: float32 or bfloat16")
     seed: int = key(0, "orders the rows")
-    device: str = execution("auto", help="auto, cpu, cuda or cuda:N; with several processes auto is the CPU")
+    device: str = execution("auto", help="where: auto, cpu, cuda or cuda:N; with several processes the CPU")
     checkpoint_every: int = execution(100, help="steps between checkpoints")
     threads: int = execution(0, help="CPU threads of each process; 0: chosen by model size and cores")
     processes: int = execution(1, help="processes that share every step, on the CPU")
