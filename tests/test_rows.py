@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai.errors import CaiError
@@ -21,6 +21,8 @@ from cai.rows import (
     read_verdicts,
 )
 
+# A busy machine is no failure.
+relaxed = settings(deadline=None)
 ASK = SimpleNamespace(takes=Record, groups=False)
 GROUP = SimpleNamespace(takes=Record, groups=True)
 JUDGE = SimpleNamespace(takes=Comparison, groups=False)
@@ -224,6 +226,7 @@ text = st.text(st.characters(exclude_categories=()), max_size=20)
 plain = st.one_of(text, st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
 
 
+@relaxed
 @given(text=text, meta=st.dictionaries(text, plain, max_size=3))
 def test_a_row_comes_back_from_its_line_and_goes_out_as_the_same_bytes(text: str, meta: dict) -> None:
     turns = (Turn(kind="response", text=text), Turn(kind="critique", text=text * 2, finish="length"))
@@ -249,6 +252,7 @@ def test_what_json_cannot_say_is_not_written() -> None:
         encode({"x": float("nan")})
 
 
+@relaxed
 @given(st.lists(st.text(min_size=1).filter(str.strip), min_size=1, max_size=30), st.floats(0.01, 0.99))
 def test_parts_share_no_prompt_and_lose_none(
     tmp_path_factory: pytest.TempPathFactory, prompts: list[str], cut: float

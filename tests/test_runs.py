@@ -80,6 +80,26 @@ def test_a_finished_output_has_nothing_left_to_do(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+def test_the_journal_stays_until_the_manifest_has_its_last_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    output = open_output(path, {})
+    assert output is not None
+    output.write(KEY, (0,), [{"n": 0}], (0, 0, 0))
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(manifest, "write", interrupted)
+        output.finish()
+    output.close()
+    output = open_output(path, {})
+    assert output is not None and output.found(KEY, (0,)) is not None
+    output.close()
+
+
+def interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def test_what_a_kill_leaves_after_the_last_word_is_cleared_away(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     make(path)
