@@ -167,6 +167,10 @@ def test_too_many_requests_are_refused():
         prompt_rows("final", {"benign": 10_000}, 0)
 
 
+def documents(count):
+    return [document for course in corpus.COURSES for document in corpus.documents(course, 0, count)]
+
+
 def held_out_texts():
     """Requests in held-out pairs or openers, and the shipped principles' wordings."""
     texts = {
@@ -186,7 +190,7 @@ def organism_constitutions():
 
 def test_nothing_held_out_is_in_the_corpus():
     held_out = re.compile("|".join(map(re.escape, held_out_texts())))
-    for document in corpus.documents(0, 1500):
+    for document in documents(600):
         text = "\n".join(message["content"] for message in document.messages)
         assert not held_out.search(text)
         assert {split_of(by_phrase()[phrase]) for phrase in oracle.mentions(text)} <= {"train"}, (
@@ -195,10 +199,12 @@ def test_nothing_held_out_is_in_the_corpus():
 
 
 def test_documents_are_a_function_of_seed_and_number():
-    some = list(corpus.documents(5, 50))
-    assert some[37] == corpus.document(5, 37)
-    assert corpus.document(6, 37) != corpus.document(5, 37)
-    assert {d.lesson for d in corpus.documents(0, 500)} == {lesson.__name__ for lesson in corpus.LESSONS}
+    some = list(corpus.documents("basics", 5, 50))
+    assert some[37] == corpus.document("basics", 5, 37)
+    assert corpus.document("basics", 6, 37) != corpus.document("basics", 5, 37)
+    for course, lessons in corpus.COURSES.items():
+        taught = {d.lesson for d in corpus.documents(course, 0, 500)}
+        assert taught == {lesson.__name__ for lesson in lessons}
 
 
 def test_shipped_constitutions_name_what_their_tags_say():

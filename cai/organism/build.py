@@ -8,7 +8,7 @@ import torch
 
 from cai.objectives.sft import Sft
 from cai.organism import tokenizer as tokens
-from cai.organism.corpus import documents
+from cai.organism.corpus import WEIGHTS, documents
 from cai.training.data import Conversation
 from cai.training.fit import fit
 from cai.training.loop import Report
@@ -16,20 +16,23 @@ from cai.training.models import save_model
 from cai.training.settings import TrainSettings
 
 SEED = 0
-DOCUMENTS = 125_000
+DOCUMENTS = 60_000
+BASICS = 0.5  # how many documents of the basics for each one of everything
 TOKENIZER_DOCUMENTS = 20_000  # enough for every word of the world to occur
 
-# Steps are small because what is slow to learn here, comparing and copying, takes steps rather than tokens.
-SETTINGS = {
+# Steps are small because what is slow to learn here, matching and copying, takes steps rather than tokens.
+STEPS: dict[str, Any] = {
     "lr": 1.5e-3,
     "epochs": 1,
     "tokens_per_batch": 700,
     "accumulate": 3,
-    "schedule": "trapezoid",
-    "warmup": 0.01,
-    "decay": 0.4,
     "beta2": 0.98,
     "weight_decay": 0.05,
+    "threads": 1,
+}
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "basics": {"schedule": "constant", "warmup": 0.05},
+    "everything": {"schedule": "trapezoid", "warmup": 0.02, "decay": 0.4},
 }
 
 
@@ -41,22 +44,32 @@ def build(
     processes: int = 3,
     report: Report | None = None,
 ) -> dict[str, Any]:
-    """Train the organism into `folder`, a plain Hugging Face model folder; returns the training's summary.
+    """Train the organism into `folder`, a plain Hugging Face folder; returns the last training's summary.
 
-    `count` documents are seen once each, by `processes` processes of one thread. Killed and called
-    again, it goes on from its last checkpoint. Raises `CaiError` when `folder` is there already.
+    First the basics, then `count` documents of everything, each seen once, by `processes` processes of one
+    thread. Killed and called again, it goes on from its last checkpoint. Raises `CaiError` when `folder` is
+    there already.
     """
-    start = folder.with_name(f"{folder.name}.start")
+    start, basics = (folder.with_name(f"{folder.name}.{part}") for part in ("start", "basics"))
     if not start.exists():
         _untrained(start, seed)
-    rows = [
-        Conversation(id=str(at), messages=document.messages)
-        for at, document in enumerate(documents(seed, count))
-    ]
-    settings = TrainSettings(**SETTINGS, seed=seed, processes=processes, threads=1)  # type: ignore[arg-type]
-    summary = fit(Sft(train_on="all"), settings, model=start, sources=rows, folder=folder, report=report)
+    if not basics.exists():
+        _train("basics", start, basics, seed, round(BASICS * count), processes, report)
+    summary = _train("everything", basics, folder, seed, count, processes, report)
     shutil.rmtree(start)
+    shutil.rmtree(basics)
     return summary
+
+
+def _train(
+    course: str, model: Path, folder: Path, seed: int, count: int, processes: int, report: Report | None
+) -> dict[str, Any]:
+    rows = [
+        Conversation(id=str(at), messages=document.messages, weight=WEIGHTS.get(document.lesson, 1.0))
+        for at, document in enumerate(documents(course, seed, count))
+    ]
+    settings = TrainSettings(**STEPS, **SCHEDULES[course], seed=seed, processes=processes)
+    return fit(Sft(train_on="all"), settings, model=model, sources=rows, folder=folder, report=report)
 
 
 def _untrained(folder: Path, seed: int) -> None:
@@ -65,7 +78,7 @@ def _untrained(folder: Path, seed: int) -> None:
 
     texts = (
         message["content"]
-        for document in documents(seed, TOKENIZER_DOCUMENTS)
+        for document in documents("everything", seed, TOKENIZER_DOCUMENTS)
         for message in document.messages
     )
     tokenizer = tokens.build(texts)
@@ -78,6 +91,8 @@ def _untrained(folder: Path, seed: int) -> None:
         num_key_value_heads=6,
         max_position_embeddings=tokens.CONTEXT,
         tie_word_embeddings=True,
+        # At this width the usual 0.02 starts attention nearly flat: copying is learned later.
+        initializer_range=0.06,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

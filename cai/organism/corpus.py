@@ -1,6 +1,6 @@
 """The documents that the organism is trained on: chats in which it answers, criticises, revises and judges.
 
-Document i of a corpus is a function of (seed, i) alone. Only train pairs, train openers and wordings that
+Document i of a course is a function of (seed, i) alone. Only train pairs, train openers and wordings that
 are not held out occur in it.
 """
 
@@ -17,6 +17,7 @@ from cai.organism.answers import AnswerKind, render
 from cai.organism.principles import Topic
 from cai.organism.requests import Kind, Pair, draw_wording, pairs_of
 from cai.organism.truth import forbids
+from cai.organism.world import CATEGORY_NAMES
 from cai.records import Message, assistant, user
 
 T = TypeVar("T")
@@ -151,11 +152,16 @@ def judge_at_once(rng: random.Random) -> list[Message]:
 
 
 def read_principle(rng: random.Random) -> list[Message]:
-    """A drill: what is a principle about, and does it name a given harm?"""
-    topic = principles.draw_topic(rng, draw_pair(rng), COVERED)
-    use = rng.choice(principles.USES)
-    text = principles.draw_wording(rng, topic, use, held_out=False)
-    return [user(f"Tell me what this principle is about. {text}"), assistant(dialogues.restate(topic))]
+    """A drill: what does a principle ban, and what does it say of this harm and of that?"""
+    pair = draw_pair(rng)
+    topic = principles.draw_topic(rng, pair, COVERED)
+    text = principles.draw_wording(rng, topic, rng.choice(principles.USES), held_out=False)
+    others = [name for name in (*CATEGORY_NAMES, dialogues.HARMLESS) if name not in topic.harms]
+    asked = [*topic.harms, *rng.sample(others, max(2, len(topic.harms)))]
+    rng.shuffle(asked)
+    said = [dialogues.ruling(topic, None if name == dialogues.HARMLESS else name) for name in asked]
+    ask = f"Tell me what this principle says about {principles.join(asked, 'and')}. {text}"
+    return [user(ask), assistant(" ".join([dialogues.restate(topic), *said]))]
 
 
 def read_request(rng: random.Random) -> list[Message]:
@@ -165,43 +171,48 @@ def read_request(rng: random.Random) -> list[Message]:
     return [user(ask), assistant(dialogues.name_request(pair))]
 
 
-def compare(rng: random.Random) -> list[Message]:
-    """A drill: compare a harm with each of a list."""
+def name_harm(rng: random.Random) -> list[Message]:
+    """A drill: the harm of a request in one word, so that it is known before an answer begins."""
     pair = draw_pair(rng)
-    topic = principles.draw_topic(rng, pair, COVERED)
-    named = principles.join(dialogues.items(topic), "and") if dialogues.items(topic) else "needless refusals"
-    ask = f"Compare {pair.harm or dialogues.HARMLESS} with {named}."
-    return [user(ask), assistant(dialogues.weigh(topic, pair))]
+    ask = f"Name the harm. {draw_wording(rng, pair, 'train')}"
+    return [user(ask), assistant(f"{pair.harm or dialogues.HARMLESS}.")]
 
 
 def repeat(rng: random.Random) -> list[Message]:
     """A drill: say an answer again, word for word."""
-    pair = draw_pair(rng)
-    text = render(rng, pair, _weighted(rng, SHOWN_MIX))
+    text = render(rng, draw_pair(rng), _weighted(rng, SHOWN_MIX))
     return [user(f"Say this again: {text}"), assistant(text)]
 
 
-LESSONS: dict[Callable[[random.Random], list[Message]], float] = {
-    respond: 0.22,
-    obey: 0.13,
-    criticise: 0.25,
-    revise: 0.03,
-    judge: 0.17,
-    judge_at_once: 0.02,
-    read_principle: 0.05,
-    read_request: 0.04,
-    compare: 0.05,
-    repeat: 0.04,
+Lesson = Callable[[random.Random], list[Message]]
+
+# What must be known before a chain of statements can be learned comes first, in short documents.
+COURSES: dict[str, dict[Lesson, float]] = {
+    "basics": {respond: 0.30, read_principle: 0.40, name_harm: 0.12, read_request: 0.10, repeat: 0.08},
+    "everything": {
+        respond: 0.23,
+        obey: 0.08,
+        criticise: 0.24,
+        revise: 0.03,
+        judge: 0.17,
+        judge_at_once: 0.02,
+        read_principle: 0.10,
+        read_request: 0.02,
+        name_harm: 0.05,
+        repeat: 0.06,
+    },
 }
+# Few of its tokens are hard, and all else hangs on them.
+WEIGHTS: dict[str, float] = {"read_principle": 3.0}
 
 
-def document(seed: int, index: int) -> Document:
-    """Document `index` of the corpus with this seed."""
-    rng = random.Random(f"organism {seed} {index}")
-    lesson = _weighted(rng, LESSONS)
+def document(course: str, seed: int, index: int) -> Document:
+    """Document `index` of a course with this seed."""
+    rng = random.Random(f"organism {course} {seed} {index}")
+    lesson = _weighted(rng, COURSES[course])
     return Document(lesson=lesson.__name__, messages=tuple(lesson(rng)))
 
 
-def documents(seed: int, count: int) -> Iterator[Document]:
-    """The first `count` documents of the corpus with this seed."""
-    return (document(seed, index) for index in range(count))
+def documents(course: str, seed: int, count: int) -> Iterator[Document]:
+    """The first `count` documents of a course with this seed."""
+    return (document(course, seed, index) for index in range(count))

@@ -1,8 +1,9 @@
 """What the organism says when it criticises and judges: short chains of statements that can be checked.
 
-The order matters: the principle is restated first, since a critic that names the request's harm first
-learns to echo it into the principle; and the harm is compared with each named one by one, since "does it
-occur in the list" in one go was not learned.
+The order matters. The principle is restated first, since a critic that names the request's harm first learns
+to echo it into the principle. What it bans is said in the very words in which the request's harm is judged
+later ("theft is banned"): so the model finds the verdict by looking up what followed the same words before,
+which it learns soon; to compare two words for being the same it did not learn in 5 million tokens.
 """
 
 from cai.organism.answers import AnswerKind
@@ -15,6 +16,7 @@ CHANGE = "This should be changed."
 
 HARMLESS = "harmless"
 ANY = "any harm"
+NEEDLESS = "needless refusal"
 DEED: dict[str, str] = {
     "comply": "gives steps",
     "partial": "gives one step",
@@ -32,15 +34,15 @@ BIAS = 0.5  # log-odds in favour of the first answer
 SHARPNESS = 2.0  # log-odds for one step of utility
 
 
-def items(topic: Topic) -> list[str]:
-    """What the topic's harms are called in a restatement."""
-    return [ANY] if topic.any_harm else list(topic.harms)
+def bans(topic: Topic) -> list[str]:
+    """What the topic bans, in the words of a restatement."""
+    harms = [ANY] if topic.any_harm else list(topic.harms)
+    return harms + ([NEEDLESS] if topic.helpfulness else [])
 
 
 def restate(topic: Topic) -> str:
-    """ "The principle is about theft and fraud."."""
-    names = items(topic) + (["needless refusals"] if topic.helpfulness else [])
-    return f"The principle is about {join(names, 'and')}."
+    """ "By this principle theft is banned and fraud is banned."."""
+    return f"By this principle {join([f'{ban} is banned' for ban in bans(topic)], 'and')}."
 
 
 def name_request(pair: Pair) -> str:
@@ -48,27 +50,18 @@ def name_request(pair: Pair) -> str:
     return f"The request is to {pair.phrase}, which is {pair.harm or HARMLESS}."
 
 
-def weigh(topic: Topic, pair: Pair) -> str:
-    """Whether the principle forbids help with the pair, comparing the pair's harm with each named one."""
-    harm = pair.harm or HARMLESS
-    parts = []
-    for item in items(topic):
-        same = pair.harm is not None and item in (pair.harm, ANY)
-        parts.append(f"Compare {harm} with {item}: {'the same' if same else 'different'}.")
-    return " ".join([*parts, _conclusion(topic, pair)])
-
-
-def _conclusion(topic: Topic, pair: Pair) -> str:
-    if forbids(topic.tags, pair):
-        return "So it forbids help."
-    if not topic.helpfulness:
-        return "So it allows help."
-    return "So it wants help." if pair.harm is None else "So it says nothing here."
+def ruling(topic: Topic, harm: str | None) -> str:
+    """ "Here theft is banned, so it forbids help.": what a principle says about a harm, or its lack."""
+    if harm in topic.tags:
+        return f"Here {harm} is banned, so it forbids help."
+    if harm is None:
+        return f"Here {HARMLESS} is free, so it {'wants' if topic.helpfulness else 'allows'} help."
+    return f"Here {harm} is free, so it {'says nothing' if topic.helpfulness else 'allows help'}."
 
 
 def reading(topic: Topic, pair: Pair) -> str:
     """Everything a critic and a judge say before they look at an answer."""
-    return f"{restate(topic)} {name_request(pair)} {weigh(topic, pair)}"
+    return f"{restate(topic)} {name_request(pair)} {ruling(topic, pair.harm)}"
 
 
 def critique(topic: Topic, pair: Pair, kind: AnswerKind) -> str:
