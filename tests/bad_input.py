@@ -294,6 +294,11 @@ RECIPES = [
         "runs/x/recipe.toml [steps.1]: 'limit' is 0; write a whole number above 0",
     ),
     recipe(
+        "part of nothing",
+        ENGINE + step(part="[0.5, 0.2]"),
+        "runs/x/recipe.toml [steps.1]: 'part' is [0.5, 0.2]; write two numbers, 0 <= low < high <= 1",
+    ),
+    recipe(
         "training without a model",
         ENGINE + STEP + SFT.replace('model = "start"\n', ""),
         "runs/x/recipe.toml [steps.2]: 'model' is missing; name the engine or the model folder to train",
@@ -464,6 +469,11 @@ FLAGS = [
         "limit of nothing",
         f"generate prompts.jsonl --engine scripted {OUT} --limit 0",
         "Invalid value for '--limit': 0 is not in the range x>=1; see 'cai generate --help'",
+    ),
+    flags(
+        "part of nothing",
+        f"generate prompts.jsonl --engine scripted {OUT} --part 0.5 0.2",
+        "--part: 'part' is (0.5, 0.2); write two numbers, 0 <= low < high <= 1",
     ),
     flags(
         "no input",

@@ -1,4 +1,4 @@
-"""What a user can get wrong: the exact line on stderr and the exit code (1: the files, 2: the command line)."""
+"""What a user can get wrong: the exact line on stderr, the exit code (1: files, 2: the command line)."""
 
 from pathlib import Path
 

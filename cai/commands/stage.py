@@ -43,7 +43,8 @@ def _run(name: str, cls: type[Any], inputs: tuple[str, ...], values: dict[str, A
 
     output = options.jsonl(values.pop("output"), "--output")
     limit = values.pop("limit")
-    part = part_of(values.pop("part"), f"cai {name} --part")
+    with options.usage("--part"):
+        part = part_of(values.pop("part"), "--part")
     how = Options(
         redo=(output.stem,) if values.pop("redo") else (),
         dry_run=values.pop("dry_run"),
