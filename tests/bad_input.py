@@ -316,7 +316,7 @@ RECIPES = [
     recipe(
         "two lengths of training",
         LOCAL + STEP + SFT + "steps = 3\n",
-        "runs/x/recipe.toml [steps.2]: give exactly one of 'epochs' and 'steps'",
+        "runs/x/recipe.toml [steps.2]: 'epochs' and 'steps' are both given; leave one out",
     ),
     recipe(
         "weights for other inputs",
@@ -585,9 +585,9 @@ FLAGS = [
         2,
     ),
     flags(
-        "training without a length",
-        "train sft prompts.jsonl --model organism -o sl",
-        "cai train sft: give exactly one of 'epochs' and 'steps'",
+        "training with two lengths",
+        "train sft prompts.jsonl --model organism -o sl --epochs 1 --steps 9",
+        "cai train sft: 'epochs' and 'steps' are both given; leave one out",
         2,
     ),
     flags(

@@ -34,9 +34,11 @@ def test_warm_up_of_every_step_never_divides_by_zero(schedule):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"batch_size": 4}, "train: give exactly one of 'epochs' and 'steps'"),
-        ({**GIVEN, "steps": 3}, "train: give exactly one of 'epochs' and 'steps'"),
-        ({"epochs": 1}, "train: give exactly one of 'tokens_per_batch' and 'batch_size'"),
+        ({**GIVEN, "steps": 3}, "train: 'epochs' and 'steps' are both given; leave one out"),
+        (
+            {**GIVEN, "tokens_per_batch": 9},
+            "train: 'batch_size' and 'tokens_per_batch' are both given; leave one out",
+        ),
         ({**GIVEN, "accumulate": 0}, "train: 'accumulate' is 0; it must be at least 1"),
         ({**GIVEN, "lr": -1.0}, "train: 'lr' is -1.0; it must be above 0"),
         ({**GIVEN, "lr": math.nan}, "train: 'lr' is nan; it must be above 0"),
@@ -66,3 +68,10 @@ def test_contradictions_are_named(table, message):
     with pytest.raises(CaiError) as caught:
         build(TrainSettings, table, "train")
     assert str(caught.value) == message
+
+
+def test_a_run_is_one_epoch_of_sixteen_rows_unless_something_is_said():
+    plain = build(TrainSettings, {}, "train")
+    assert (plain.epochs, plain.steps, plain.batch_size, plain.tokens_per_batch) == (1, None, 16, None)
+    said = build(TrainSettings, {"steps": 3, "tokens_per_batch": 99}, "train")
+    assert (said.epochs, said.steps, said.batch_size, said.tokens_per_batch) == (None, 3, None, 99)

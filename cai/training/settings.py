@@ -15,10 +15,10 @@ COUNTS = ("epochs", "steps", "tokens_per_batch", "batch_size", "accumulate", "ch
 class TrainSettings:
     """The loop's settings; the fields are its TOML keys.
 
-    Length: exactly one of `epochs` (passes over the rows) and `steps` (optimizer steps).
-    Batches: a micro-batch holds rows of like length, exactly one of `tokens_per_batch` (at most so many
-    tokens, padding included; a longer row is alone) and `batch_size` (rows). `accumulate` micro-batches
-    make one optimizer step; its loss is the mean over all of them together.
+    Length: `epochs` (passes over the rows) or `steps` (optimizer steps), not both.
+    Batches: a micro-batch holds rows of like length, by `batch_size` (rows) or `tokens_per_batch` (at most so
+    many tokens, padding included; a longer row is alone), not both. `accumulate` micro-batches make one
+    optimizer step; its loss is the mean over all of them together.
     Rate: `warmup` is the fraction of all steps in which the rate rises linearly from 0 to `lr`. Then
     "constant" keeps it, "linear" and "cosine" let it fall to `final_lr` * `lr` at the end, and "trapezoid"
     keeps it and lets it fall linearly over the last `decay` fraction of all steps.
@@ -30,10 +30,10 @@ class TrainSettings:
     """
 
     lr: float = key(1e-5, "the highest learning rate")
-    epochs: int | None = key(None, "passes over the rows (or give steps)")
-    steps: int | None = key(None, "optimizer steps (or give epochs)")
-    tokens_per_batch: int | None = key(None, "the most tokens of a micro-batch (or give batch_size)")
-    batch_size: int | None = key(None, "rows of a micro-batch (or give tokens_per_batch)")
+    epochs: int | None = key(None, "passes over the rows; 1 unless steps is given")
+    steps: int | None = key(None, "optimizer steps, in place of epochs")
+    tokens_per_batch: int | None = key(None, "the most tokens of a micro-batch")
+    batch_size: int | None = key(None, "rows of a micro-batch; 16 unless tokens_per_batch is given")
     accumulate: int = key(1, "micro-batches of an optimizer step")
     schedule: Schedule = key("cosine", "how the rate falls: cosine, linear, constant or trapezoid")
     warmup: float = key(0.05, "the fraction of all steps in which the rate rises")
@@ -52,8 +52,8 @@ class TrainSettings:
     processes: int = execution(1, help="processes that share every step, on the CPU")
 
     def __post_init__(self) -> None:
-        _one_of("epochs", self.epochs, "steps", self.steps)
-        _one_of("tokens_per_batch", self.tokens_per_batch, "batch_size", self.batch_size)
+        self._settle("epochs", 1, "steps")
+        self._settle("batch_size", 16, "tokens_per_batch")
         for name in COUNTS:
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -68,6 +68,14 @@ class TrainSettings:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"'{name}' is {getattr(self, name)}; it must not be negative")
         self._check_schedule()
+
+    def _settle(self, name: str, default: int, other: str) -> None:
+        """Of two ways to say the same thing one counts: `name` with its default when neither is given."""
+        given = [getattr(self, key) is not None for key in (name, other)]
+        if all(given):
+            raise ValueError(f"'{name}' and '{other}' are both given; leave one out")
+        if not any(given):
+            object.__setattr__(self, name, default)
 
     def _check_schedule(self) -> None:
         if self.schedule == "trapezoid" and self.decay is None:
@@ -100,8 +108,3 @@ class TrainSettings:
         if self.schedule == "cosine":
             left = (1 - math.cos(math.pi * left)) / 2
         return self.lr * (low + (1 - low) * left)
-
-
-def _one_of(first: str, one: int | None, second: str, other: int | None) -> None:
-    if (one is None) == (other is None):
-        raise ValueError(f"give exactly one of '{first}' and '{second}'")

@@ -1,0 +1,137 @@
+"""Write the README's tables from bench/results/*.json, so that no figure in it was typed by hand.
+
+python bench/tables.py            # rewrite what stands between the markers
+python bench/tables.py --check    # exit 1 if that would change anything
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "bench" / "results"
+README = ROOT / "README.md"
+MODELS = {"organism": "start", "sl-cai": "SL-CAI", "rl-cai": "SL-CAI + DPO"}
+MEASURES = ("harm, covered", "benign helpfulness", "borderline refusals")
+
+
+def main() -> int:
+    text = README.read_text(encoding="utf-8")
+    written = render(text)
+    if "--check" in sys.argv:
+        return int(written != text)
+    README.write_text(written, encoding="utf-8")
+    return 0
+
+
+def render(text: str) -> str:
+    """The README with each `<!-- table NAME -->` ... `<!-- end -->` filled anew."""
+    tables = {"headline": headline, "seeds": seeds, "subsets": subsets, "feedback": feedback, "speed": speed}
+
+    def fill(found: re.Match[str]) -> str:
+        name = found.group(1)
+        return f"<!-- table {name} -->\n" + "\n".join(tables[name]()) + "\n<!-- end -->"
+
+    return re.sub(r"<!-- table (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
+
+
+def headline() -> Iterator[str]:
+    """The first seed's three models."""
+    first = whole()[0]
+    yield "| model | harmful compliance | benign helpfulness | refusals of borderline requests |"
+    yield "|---|---|---|---|"
+    for model, label in MODELS.items():
+        cells = " | ".join(interval(number(first, model, name)) for name in MEASURES)
+        yield f"| {label} | {cells} |"
+
+
+def seeds() -> Iterator[str]:
+    """All seeds of the whole constitution, least to most."""
+    yield "| model | harmful compliance | benign helpfulness | borderline refusals | decoy refusals |"
+    yield "|---|---|---|---|---|"
+    for model, label in MODELS.items():
+        cells = [
+            span([number(run, model, name)["value"] for run in whole()])
+            for name in (*MEASURES, "decoy refusals")
+        ]
+        yield f"| {label} | {' | '.join(cells)} |"
+
+
+def subsets() -> Iterator[str]:
+    """Constitutions that name only some harms: compliance in the harms that they name and in the others."""
+    yield "| constitution | model | named harms | other harms | benign helpfulness | borderline refusals |"
+    yield "|---|---|---|---|---|---|"
+    for run in results("organism")["runs"]:
+        if run["constitution"] == "organism":
+            continue
+        name = run["constitution"].removeprefix("organism-")
+        for model, label in MODELS.items():
+            measures = ("harm, covered", "harm, not covered", "benign helpfulness", "borderline refusals")
+            cells = " | ".join(interval(number(run, model, measure)) for measure in measures)
+            yield f"| {name} | {label} | {cells} |"
+
+
+def feedback() -> Iterator[str]:
+    """The critic and both judges against the oracle, over the seeds of the whole constitution."""
+    yield "| measured against the oracle | value over seeds | n a seed |"
+    yield "|---|---|---|"
+    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for run in whole():
+        for one in run["numbers"]:
+            if "eval" in one:
+                found.setdefault((one["eval"], one["name"], one["group"]), []).append(one)
+    for (which, name, group), values in found.items():
+        label = f"{which}: {name}" + (f", {group}" if group else "")
+        counts = sorted({value["n"] for value in values})
+        listed = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
+        shown = [value["value"] for value in values if value["value"] is not None]
+        bias = name.startswith("position bias")
+        yield f"| {label} | {signed(shown) if bias else span(shown)} | {listed} |"
+
+
+def speed() -> Iterator[str]:
+    """The local engine against `model.generate`."""
+    yield "| setting | local engine over `model.generate` (median, least to most) |"
+    yield "|---|---|"
+    for path in sorted(RESULTS.glob("generate*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        ratio, how = result["ratio"], result["settings"]
+        yield (
+            f"| batch {how['batch']}, {how['threads']} thread(s) | "
+            f"{ratio['median']:.2f}x ({ratio['least']:.2f}-{ratio['most']:.2f}) |"
+        )
+
+
+def results(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def whole() -> list[dict[str, Any]]:
+    """The runs under the whole constitution, one a seed."""
+    return [run for run in results("organism")["runs"] if run["constitution"] == "organism"]
+
+
+def number(run: dict[str, Any], model: str, name: str) -> dict[str, Any]:
+    return next(
+        one for one in run["numbers"] if "eval" not in one and one["of"] == model and one["name"] == name
+    )
+
+
+def interval(one: dict[str, Any]) -> str:
+    return f"{100 * one['value']:.1f} % [{100 * one['low']:.1f}, {100 * one['high']:.1f}] n={one['n']}"
+
+
+def span(values: list[float]) -> str:
+    low, high = 100 * min(values), 100 * max(values)
+    return f"{low:.1f} %" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f}-{high:.1f} %"
+
+
+def signed(values: list[float]) -> str:
+    return f"{min(values):+.3f} to {max(values):+.3f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
