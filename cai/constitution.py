@@ -132,7 +132,8 @@ def _lineage(file: Path, above: tuple[Path, ...], found: dict[Path, Path]) -> li
         chain = " -> ".join(str(path) for path in (*above, file))
         raise CaiError(f"it extends itself ({chain})", where=str(file), next="take one 'extends' out")
     for name in _table(file).get("extends", []):
-        base = file.parent / name
+        bare = name == Path(name).stem
+        base = shipped.find("constitutions", name, f"{file} extends") if bare else file.parent / name
         if not base.is_file():
             missing = f"there is no file '{base}'"
             next_step = "paths are relative to the file that extends"

@@ -132,6 +132,10 @@ BAD = {
         'name = "x"\nextends = ["no.toml"]\n',
         "x.toml extends: there is no file 'no.toml'; paths are relative to the file that extends",
     ),
+    "extends no shipped one": (
+        'name = "x"\nextends = ["harmles"]\n',
+        "x.toml extends: no constitution is called 'harmles'; did you mean 'harmless'?",
+    ),
     "extends itself": (
         'name = "x"\nextends = ["x.toml"]\n',
         "x.toml: it extends itself (x.toml -> x.toml); take one 'extends' out",

@@ -1,0 +1,86 @@
+"""The README shows what the code does: commands, recipe, constitution, plugin, links and figures."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from cai import constitution, recipe
+from cai.cli import cli
+from cai.records import Record, Turn, user
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    spelled_out = [line for block in blocks("") for line in block.replace("\\\n", " ").splitlines()]
+    inline = re.findall(r"`(cai [^`]+)`", README)
+    return [line.split("#")[0].strip() for line in [*spelled_out, *inline] if line.startswith("cai ")]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_and_flag_exists(line: str) -> None:
+    words = re.sub(r"\s+", " ", line).split(" ")[1:]
+    command: click.Command = cli
+    with click.Context(cli) as context:
+        while words and isinstance(command, click.Group):
+            found = command.get_command(context, words.pop(0))
+            assert found is not None, line
+            command = found
+    known = {
+        option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    assert {word for word in words if word.startswith("-") and len(word) > 1} <= known | {"--help"}
+
+
+def test_the_recipe_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [shown] = [block for block in blocks("toml") if "[[steps]]" in block]
+    (tmp_path / "recipe.toml").write_text(shown)
+    monkeypatch.chdir(ROOT)
+    assert [step.name for step in recipe.load(tmp_path / "recipe.toml").steps] == [
+        "responses",
+        "revisions",
+        "sl-cai",
+        "table-start",
+        "table-sl-cai",
+        "table",
+    ]
+
+
+def test_the_constitution_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [shown] = [block for block in blocks("toml") if "[[principle]]" in block]
+    (tmp_path / "mine.toml").write_text(shown)
+    monkeypatch.chdir(ROOT)
+    loaded = constitution.load(tmp_path / "mine.toml")
+    assert (len(loaded.principles), loaded.principles[-1].id) == (29, "no-doxing")
+    assert constitution.check(loaded) == []
+
+
+def test_the_stage_is_one() -> None:
+    [shown] = blocks("python")
+    names: dict[str, type] = {}
+    exec(shown, names)
+    record = Record(
+        id="1", prompt_id="1", prompt=(user("Hi"),), turns=(Turn(kind="response", text="Hello!"),)
+    )
+    asking = names["Shorten"](words=3).work(record)
+    [request] = next(asking)
+    assert request.messages[-1]["content"] == "Say it in at most 3 words."
+
+
+def test_the_files_it_links_to_are_there() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_its_tables_are_what_the_results_say() -> None:
+    checked = subprocess.run([sys.executable, ROOT / "bench" / "tables.py", "--check"])
+    assert checked.returncode == 0, "run python bench/tables.py"
