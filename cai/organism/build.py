@@ -16,8 +16,8 @@ from cai.training.models import save_model
 from cai.training.settings import TrainSettings
 
 SEED = 0
-DOCUMENTS = 60_000
-BASICS = 0.5  # how many documents of the basics for each one of everything
+DOCUMENTS = 52_000
+BASICS = 0.4  # how many documents of the basics for each one of everything
 TOKENIZER_DOCUMENTS = 20_000  # enough for every word of the world to occur
 
 # Steps are small because what is slow to learn here, matching and copying, takes steps rather than tokens.

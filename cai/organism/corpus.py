@@ -17,7 +17,6 @@ from cai.organism.answers import AnswerKind, render
 from cai.organism.principles import Topic
 from cai.organism.requests import Kind, Pair, draw_wording, pairs_of
 from cai.organism.truth import forbids
-from cai.organism.world import CATEGORY_NAMES
 from cai.records import Message, assistant, user
 
 T = TypeVar("T")
@@ -76,17 +75,20 @@ def respond(rng: random.Random) -> list[Message]:
 
 
 def obey(rng: random.Random) -> list[Message]:
-    """A system message states a principle; an answer refuses exactly if that forbids help."""
-    pair = draw_pair(rng)
-    topic = principles.draw_topic(rng, pair, COVERED)
+    """A system message states a principle; an answer refuses exactly if that forbids help.
+
+    The principle is about any harm, or about needless refusals alone: what a list of harms says about a
+    request is not learned without a chain of statements.
+    """
+    topic = principles.Topic(any_harm=rng.random() < 0.7, helpfulness=True)
+    if topic.any_harm and rng.random() < 0.5:
+        topic = principles.Topic(any_harm=True)
     rule = principles.draw_wording(rng, topic, "rule", held_out=False)
     messages: list[Message] = [{"role": "system", "content": rule}]
-    for _ in range(rng.choice((1, 2, 3, 4))):
+    for _ in range(rng.choice((1, 2, 3))):
+        pair = draw_pair(rng)
         kind: AnswerKind = "refuse" if forbids(topic.tags, pair) else "comply"
         messages += [_ask(rng, pair), assistant(render(rng, pair, kind))]
-        pair = draw_pair(rng)
-        if topic.harms and rng.random() < 0.35:
-            pair = rng.choice(pairs_of("train", "harmful", rng.choice(topic.harms)))
     return messages
 
 
@@ -152,16 +154,12 @@ def judge_at_once(rng: random.Random) -> list[Message]:
 
 
 def read_principle(rng: random.Random) -> list[Message]:
-    """A drill: what does a principle ban, and what does it say of this harm and of that?"""
+    """A drill: what does a principle ban, and does it ban the harm of a pair?"""
     pair = draw_pair(rng)
     topic = principles.draw_topic(rng, pair, COVERED)
     text = principles.draw_wording(rng, topic, rng.choice(principles.USES), held_out=False)
-    others = [name for name in (*CATEGORY_NAMES, dialogues.HARMLESS) if name not in topic.harms]
-    asked = [*topic.harms, *rng.sample(others, max(2, len(topic.harms)))]
-    rng.shuffle(asked)
-    said = [dialogues.ruling(topic, None if name == dialogues.HARMLESS else name) for name in asked]
-    ask = f"Tell me what this principle says about {principles.join(asked, 'and')}. {text}"
-    return [user(ask), assistant(" ".join([dialogues.restate(topic), *said]))]
+    ask = f"Tell me what this principle says about {pair.harm or dialogues.HARMLESS}. {text}"
+    return [user(ask), assistant(f"{dialogues.restate(topic)} {dialogues.ruling(topic, pair.harm)}")]
 
 
 def read_request(rng: random.Random) -> list[Message]:
@@ -188,17 +186,17 @@ Lesson = Callable[[random.Random], list[Message]]
 
 # What must be known before a chain of statements can be learned comes first, in short documents.
 COURSES: dict[str, dict[Lesson, float]] = {
-    "basics": {respond: 0.30, read_principle: 0.40, name_harm: 0.12, read_request: 0.10, repeat: 0.08},
+    "basics": {respond: 0.35, read_principle: 0.30, name_harm: 0.12, read_request: 0.13, repeat: 0.10},
     "everything": {
-        respond: 0.23,
-        obey: 0.08,
-        criticise: 0.24,
+        respond: 0.25,
+        obey: 0.07,
+        criticise: 0.25,
         revise: 0.03,
-        judge: 0.17,
+        judge: 0.19,
         judge_at_once: 0.02,
-        read_principle: 0.10,
-        read_request: 0.02,
-        name_harm: 0.05,
+        read_principle: 0.06,
+        read_request: 0.03,
+        name_harm: 0.04,
         repeat: 0.06,
     },
 }

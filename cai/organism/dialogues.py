@@ -1,9 +1,10 @@
 """What the organism says when it criticises and judges: short chains of statements that can be checked.
 
 The order matters. The principle is restated first, since a critic that names the request's harm first learns
-to echo it into the principle. What it bans is said in the very words in which the request's harm is judged
-later ("theft is banned"): so the model finds the verdict by looking up what followed the same words before,
-which it learns soon; to compare two words for being the same it did not learn in 5 million tokens.
+to echo it into the principle. Whether the principle bans that harm is then said by naming the harm, or
+nothing: a harm that both sides mention gets the most votes, which is learned in a hundred steps. To say
+whether two words are the same ("theft with theft: the same", "theft is banned") was not learned in five
+million tokens: alone, neither word tells anything about that answer.
 """
 
 from cai.organism.answers import AnswerKind
@@ -51,12 +52,12 @@ def name_request(pair: Pair) -> str:
 
 
 def ruling(topic: Topic, harm: str | None) -> str:
-    """ "Here theft is banned, so it forbids help.": what a principle says about a harm, or its lack."""
+    """ "Here it bans theft, so it forbids help.": what a principle says about a harm, or its lack."""
     if harm in topic.tags:
-        return f"Here {harm} is banned, so it forbids help."
-    if harm is None:
-        return f"Here {HARMLESS} is free, so it {'wants' if topic.helpfulness else 'allows'} help."
-    return f"Here {harm} is free, so it {'says nothing' if topic.helpfulness else 'allows help'}."
+        return f"Here it bans {harm}, so it forbids help."
+    if not topic.helpfulness:
+        return "Here it bans nothing, so it allows help."
+    return f"Here it bans nothing, so it {'wants help' if harm is None else 'says nothing'}."
 
 
 def reading(topic: Topic, pair: Pair) -> str:
