@@ -4,7 +4,7 @@ PYTHON ?= python3
 CAI     = $(V)/bin/cai
 READY   = $(V)/.ready
 .DEFAULT_GOAL := help
-.PHONY: help demo test check loop clean
+.PHONY: help demo test test-slow check loop clean
 .SECONDARY:
 
 help:                ## This list
@@ -25,6 +25,9 @@ demo: $(READY)       ## The whole pipeline on the bundled model organism: 3 minu
 
 test: $(READY)       ## The tests
 	$(V)/bin/python -m pytest
+
+test-slow: $(READY)  ## The slow ones: whole pipelines killed again and again, the shipped weights, several processes
+	$(V)/bin/python -m pytest -m slow
 
 check: $(READY)      ## Formatting, lint, types, tests
 	$(V)/bin/ruff format --check .
