@@ -17,7 +17,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [text for name, text in fenced if name == language]
 
 
 def commands() -> list[str]:
@@ -84,3 +85,14 @@ def test_the_files_it_links_to_are_there() -> None:
 def test_its_tables_are_what_the_results_say() -> None:
     checked = subprocess.run([sys.executable, ROOT / "bench" / "tables.py", "--check"])
     assert checked.returncode == 0, "run python bench/tables.py"
+
+
+def test_the_tree_names_what_is_there() -> None:
+    [tree] = [block for block in blocks("") if block.startswith("cai/\n")]
+    named = re.findall(r"[a-z_]+\.py|[a-z_]+/", tree.split("\n", 1)[1].split("constitutions/")[0])
+    missing = [
+        name
+        for name in named
+        if not any((ROOT / "cai" / place / name).exists() for place in ("", "organism"))
+    ]
+    assert missing == []
