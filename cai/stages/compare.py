@@ -112,7 +112,7 @@ class Compare:
         detail = f"P(first) {ahead:.3f} shown first, {behind:.3f} shown second"
         if self.disagreements == "reject" and not verdict.agree:
             return "orders disagree", detail, verdict.note
-        margin = self.tie_margin or TIE_MARGIN
+        margin = TIE_MARGIN if self.tie_margin is None else self.tie_margin
         if self.ties == "reject" and abs(verdict.p_first - 0.5) < margin:
             return "tie", detail, verdict.note
         return None
