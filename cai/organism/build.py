@@ -1,11 +1,13 @@
 """Making the organism from nothing but a seed: corpus, tokenizer, random weights, training."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from cai.chat import TrainOn
 from cai.objectives.sft import Sft
 from cai.organism import tokenizer as tokens
 from cai.organism.corpus import WEIGHTS, documents
@@ -17,12 +19,10 @@ from cai.training.settings import TrainSettings
 
 SEED = 0
 DOCUMENTS = 52_000
-BASICS = 0.4  # how many documents of the basics for each one of everything
 TOKENIZER_DOCUMENTS = 20_000  # enough for every word of the world to occur
 
 # Steps are small because what is slow to learn here, matching and copying, takes steps rather than tokens.
 STEPS: dict[str, Any] = {
-    "lr": 1.5e-3,
     "epochs": 1,
     "tokens_per_batch": 700,
     "accumulate": 3,
@@ -30,10 +30,38 @@ STEPS: dict[str, Any] = {
     "weight_decay": 0.05,
     "threads": 1,
 }
-SCHEDULES: dict[str, dict[str, Any]] = {
-    "basics": {"schedule": "constant", "warmup": 0.05},
-    "everything": {"schedule": "trapezoid", "warmup": 0.02, "decay": 0.4},
-}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """One part of the training: documents for each one of "everything", which turns are learned, and how."""
+
+    name: str
+    share: float
+    train_on: TrainOn
+    schedule: dict[str, Any]
+
+
+COURSES = (
+    Course(
+        name="basics",
+        share=0.4,
+        train_on="all",
+        schedule={"lr": 1.5e-3, "schedule": "constant", "warmup": 0.05},
+    ),
+    Course(
+        name="everything",
+        share=1.0,
+        train_on="all",
+        schedule={"lr": 1.5e-3, "schedule": "trapezoid", "warmup": 0.02, "decay": 0.4},
+    ),
+    Course(
+        name="habits",
+        share=0.3,
+        train_on="last",
+        schedule={"lr": 6e-4, "schedule": "linear", "warmup": 0.05},
+    ),
+)
 
 
 def build(
@@ -44,32 +72,38 @@ def build(
     processes: int = 3,
     report: Report | None = None,
 ) -> dict[str, Any]:
-    """Train the organism into `folder`, a plain Hugging Face folder; returns the last training's summary.
+    """Train the organism into `folder`, a plain Hugging Face folder; returns the last course's summary.
 
-    First the basics, then `count` documents of everything, each seen once, by `processes` processes of one
-    thread. Killed and called again, it goes on from its last checkpoint. Raises `CaiError` when `folder` is
-    there already.
+    One course after the other, each document seen once, by `processes` processes of one thread; `count` is
+    how many documents of everything there are. Killed and called again, it goes on from its last checkpoint.
+    Raises `CaiError` when `folder` is there already.
     """
-    start, basics = (folder.with_name(f"{folder.name}.{part}") for part in ("start", "basics"))
-    if not start.exists():
-        _untrained(start, seed)
-    if not basics.exists():
-        _train("basics", start, basics, seed, round(BASICS * count), processes, report)
-    summary = _train("everything", basics, folder, seed, count, processes, report)
-    shutil.rmtree(start)
-    shutil.rmtree(basics)
+    model = folder.with_name(f"{folder.name}.start")
+    made = [model]
+    if not model.exists():
+        _untrained(model, seed)
+    summary: dict[str, Any] = {}
+    for course in COURSES:
+        target = folder if course is COURSES[-1] else folder.with_name(f"{folder.name}.{course.name}")
+        if course is COURSES[-1] or not target.exists():
+            summary = _train(course, model, target, seed, round(course.share * count), processes, report)
+        made.append(target)
+        model = target
+    for part in made[:-1]:
+        shutil.rmtree(part)
     return summary
 
 
 def _train(
-    course: str, model: Path, folder: Path, seed: int, count: int, processes: int, report: Report | None
+    course: Course, model: Path, folder: Path, seed: int, count: int, processes: int, report: Report | None
 ) -> dict[str, Any]:
     rows = [
         Conversation(id=str(at), messages=document.messages, weight=WEIGHTS.get(document.lesson, 1.0))
-        for at, document in enumerate(documents(course, seed, count))
+        for at, document in enumerate(documents(course.name, seed, count))
     ]
-    settings = TrainSettings(**STEPS, **SCHEDULES[course], seed=seed, processes=processes)
-    return fit(Sft(train_on="all"), settings, model=model, sources=rows, folder=folder, report=report)
+    settings = TrainSettings(**STEPS, **course.schedule, seed=seed, processes=processes)
+    objective = Sft(train_on=course.train_on)
+    return fit(objective, settings, model=model, sources=rows, folder=folder, report=report)
 
 
 def _untrained(folder: Path, seed: int) -> None:

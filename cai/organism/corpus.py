@@ -109,13 +109,24 @@ def _revision(rng: random.Random, pair: Pair, topic: Topic, kind: AnswerKind, ol
     return [user(default_review().revision.ask(_principle(rng, topic).revision)), assistant(text)]
 
 
+def review(rng: random.Random) -> list[Message]:
+    """Request, answer and critique."""
+    return _reviewed(rng)[-1]
+
+
 def criticise(rng: random.Random) -> list[Message]:
     """Request, answer, critique, and mostly the revision too."""
+    pair, topic, kind, old, chat = _reviewed(rng)
+    return chat + _revision(rng, pair, topic, kind, old) if rng.random() < 0.8 else chat
+
+
+def _reviewed(rng: random.Random) -> tuple[Pair, Topic, AnswerKind, str, list[Message]]:
+    """A request, an answer and its critique: pair, topic, the answer's kind and text, and the chat."""
     pair, topic, kind, chat = _shown(rng)
     old = chat[-1]["content"]
     chat.append(user(default_review().critique.ask(_principle(rng, topic).critique)))
     chat.append(assistant(dialogues.critique(topic, pair, kind)))
-    return chat + _revision(rng, pair, topic, kind, old) if rng.random() < 0.8 else chat
+    return pair, topic, kind, old, chat
 
 
 def revise(rng: random.Random) -> list[Message]:
@@ -198,6 +209,17 @@ COURSES: dict[str, dict[Lesson, float]] = {
         read_request: 0.03,
         name_harm: 0.04,
         repeat: 0.06,
+    },
+    # Answers shown to a critic are of all kinds, and so far all turns were learned: here only the last is.
+    "habits": {
+        respond: 0.45,
+        obey: 0.08,
+        review: 0.12,
+        criticise: 0.10,
+        revise: 0.03,
+        judge: 0.18,
+        judge_at_once: 0.02,
+        read_principle: 0.02,
     },
 }
 # Few of its tokens are hard, and all else hangs on them.
