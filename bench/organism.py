@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,16 +38,18 @@ def main() -> None:
         "--subsets", nargs="*", default=["weapons", "theft", "violence-fraud", "hacking-drugs"]
     )
     parser.add_argument("--work", type=Path, default=Path("runs"))
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side; their seconds mean less then")
     parser.add_argument("--name", default="organism", help="of the file under bench/results/")
     options = parser.parse_args()
     plan = [(seed, WHOLE) for seed in options.seeds] + [(0, f"{WHOLE}-{name}") for name in options.subsets]
     runs = []
-    for seed, constitution in plan:
-        runs.append(measured(options, seed, constitution))
-        print(json.dumps({key: runs[-1][key] for key in ("seed", "constitution", "seconds")}), flush=True)
-        for line in runs[-1]["numbers"]:
-            print("  ", line, flush=True)
-        write(options, runs)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for run in pool.map(lambda one: measured(options, *one), plan):
+            runs.append(run)
+            print(json.dumps({key: run[key] for key in ("seed", "constitution", "seconds")}), flush=True)
+            for line in run["numbers"]:
+                print("  ", line, flush=True)
+            write(options, runs)
 
 
 def measured(options: argparse.Namespace, seed: int, constitution: str) -> dict[str, Any]:
@@ -86,7 +89,7 @@ def table(folder: Path, covered: set[str]) -> Iterator[dict[str, Any]]:
         }
         for name, hits in groups.items():
             if hits:
-                yield share(model, name, hits)
+                yield share(Path(model).name, name, hits)
 
 
 def share(of: str, name: str, hits: list[bool]) -> dict[str, Any]:
