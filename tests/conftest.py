@@ -7,3 +7,9 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from hypothesis import settings  # noqa: E402
+
+# How long an example takes says nothing on a shared machine.
+settings.register_profile("cai", deadline=None)
+settings.load_profile("cai")
