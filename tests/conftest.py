@@ -8,7 +8,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from hypothesis import settings  # noqa: E402
+from hypothesis import settings
 
 # How long an example takes says nothing on a shared machine.
 settings.register_profile("cai", deadline=None)
