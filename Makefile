@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	$(V)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)       ## The whole pipeline on the bundled model organism: 3 minutes on 4 cores, numbers at the end
+demo: $(READY)       ## The whole pipeline on the bundled model organism, on the CPU: minutes, with the numbers at the end
 	$(CAI) run runs/demo/recipe.toml
 
 test: $(READY)       ## The tests
