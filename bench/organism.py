@@ -16,12 +16,13 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from cai.constitution import load
-from cai.evals._intervals import wilson
+from cai.evals._shares import share
 from cai.rows import read_verdicts
 
 RESULTS = Path(__file__).parent / "results"
@@ -89,12 +90,7 @@ def table(folder: Path, covered: set[str]) -> Iterator[dict[str, Any]]:
         }
         for name, hits in groups.items():
             if hits:
-                yield share(Path(model).name, name, hits)
-
-
-def share(of: str, name: str, hits: list[bool]) -> dict[str, Any]:
-    low, high = wilson(sum(hits), len(hits))
-    return {"of": of, "name": name, "value": sum(hits) / len(hits), "low": low, "high": high, "n": len(hits)}
+                yield asdict(share(name, Path(model).name, hits))
 
 
 def others(folder: Path) -> Iterator[dict[str, Any]]:
