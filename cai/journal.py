@@ -8,6 +8,7 @@ end, which the next one cuts off.
 
 import json
 import os
+import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from cai.compact import Table
 from cai.errors import CaiError
 
 # Prompt, cached and generated.
@@ -58,7 +60,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 class Journal:
-    """An open journal. Opening it cuts off a torn last line and indexes the rest (about 0.2 kB an entry)."""
+    """An open journal. Opening it cuts off a torn last line and indexes the rest (some 50 bytes an entry)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -101,9 +103,9 @@ class Journal:
         self._reader.close()
 
 
-def _index(path: Path) -> tuple[dict[bytes, int], int]:
+def _index(path: Path) -> tuple[Table, int]:
     """Key -> offset of its newest entry, and where the whole entries end."""
-    index: dict[bytes, int] = {}
+    index = Table()
     offset = 0
     if not path.exists():
         return index, offset
@@ -112,8 +114,8 @@ def _index(path: Path) -> tuple[dict[bytes, int], int]:
             if not line.endswith(b"\n"):
                 break
             try:
-                index[bytes.fromhex(json.loads(line[: line.find(b"\t")])["of"])] = offset
-            except (ValueError, KeyError, TypeError) as error:
+                index.put(bytes.fromhex(json.loads(line[: line.find(b"\t")])["of"]), offset)
+            except (ValueError, KeyError, TypeError, struct.error) as error:
                 next_step = "the disk or somebody else wrote to it: start a new run, or redo this step"
                 raise CaiError("this line is damaged", where=f"{path}:{number}", next=next_step) from error
             offset += len(line)

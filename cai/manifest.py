@@ -19,6 +19,7 @@ from typing import Any
 
 from cai.errors import CaiError
 from cai.records import digest
+from cai.shards import Shard
 
 # What a result may depend on besides our own code.
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "vllm")
@@ -69,6 +70,28 @@ def write(output: Path, manifest: Mapping[str, Any], *, durable: bool = True) ->
     os.replace(temporary, path)
 
 
+def begun(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest of an output of which nothing is made yet."""
+    return {
+        "complete": False,
+        "fingerprint": fingerprint(identity),
+        "identity": plain(identity),
+        "made_by": [],
+        "started": now(),
+        "finished": None,
+        "seconds": 0.0,
+        "tokens_per_second": None,
+        "counts": {"items": 0, "rows": 0, "rejects": {}},
+        "tokens": {"prompt": 0, "cached": 0, "generated": 0},
+        "files": {},
+    }
+
+
+def speed(generated: int, seconds: float) -> float | None:
+    """Tokens generated per second; None where none were."""
+    return round(generated / seconds, 1) if generated and seconds else None
+
+
 def add(output: Path, **facts: Any) -> None:
     """Put further facts (an eval's `numbers`) into the manifest of a complete output."""
     manifest = read(output)
@@ -88,14 +111,29 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
     return digest("output", plain(identity))
 
 
-def fingerprint_of(path: Path) -> str:
-    """The fingerprint of a file: by identity if cai made it, whole and unchanged, else by content."""
+def whole(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity of what a shard is a shard of."""
+    return {key: value for key, value in identity.items() if key != "shard"}
+
+
+def fingerprint_of(path: Path, shard: Shard | None = None) -> str:
+    """The fingerprint of a file: by identity if cai made it, whole and unchanged, else by content.
+
+    What is made of a shard is the same shard of what is made of the whole, so for a step that works on
+    `shard` the file of that shard has the fingerprint of the whole. Raises `CaiError` for another shard's.
+    """
     if not path.is_file():
         raise CaiError("there is no such file", where=str(path), next="give the path of a .jsonl file")
     content = digest_of(path)
     manifest = load(path_of(path))
     if manifest and manifest.get("files", {}).get(path.name, {}).get("digest") == content:
-        return fingerprint(manifest["identity"])
+        identity = manifest["identity"]
+        if shard is None:
+            return fingerprint(identity)
+        if (found := identity.get("shard", [*shard])) != [*shard]:
+            other = f"this is shard {Shard(*found)}, not {shard}"
+            raise CaiError(other, where=str(path), next="give the file's name without the shard in it")
+        return fingerprint(whole(identity))
     return digest("content", content)
 
 
@@ -123,7 +161,8 @@ def provenance() -> dict[str, Any]:
 
 
 def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    """As fine as it gets: the outputs of a chain are begun within a second, and their order tells theirs."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def _versions() -> Iterator[tuple[str, str]]:

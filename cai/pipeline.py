@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from cai.clock import Clock
 from cai.engines import Reply, Request, Session
 from cai.errors import CaiError
 from cai.journal import Tokens
@@ -189,10 +190,13 @@ class _Flow:
         self._sessions: dict[int, _Busy] = {}
         self._on_progress = on_progress
         self._started = self._reported = time.monotonic()
+        clock = Clock()
+        for step in steps:
+            step.output.share(clock)
 
     def run(self, source: Iterable[Item]) -> None:
-        for position, item in enumerate(source):
-            self._start(0, (position,), item.key, item.value)
+        for item in source:
+            self._start(0, item.at, item.key, item.value)
             self._report()
             while any(busy.full for busy in self._sessions.values()):
                 self._poll()

@@ -6,7 +6,7 @@ a key, so order, batch size, sharding and crashes cannot change either.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Literal, TypedDict
@@ -236,11 +236,11 @@ def _not_a(noun: str, makers: str, error: Exception, where: str) -> CaiError:
     return CaiError(f"this line is no {noun} ({cause})", where=where, next=f"give a file that {makers} wrote")
 
 
-def prompt_from(row: Any, occurrence: Mapping[str, int] | None, where: str) -> Record:
+def prompt_from(row: Any, occurrence: Callable[[str], int] | None, where: str) -> Record:
     """A fresh `Record` from a line of a request set: a string, or an object with `prompt`: a string or
     messages.
 
-    `occurrence` counts how often each prompt id was seen before, so that a repeated prompt is a record of its
+    `occurrence` says how often a prompt id was seen before, so that a repeated prompt is a record of its
     own. Everything else in the object must be a plain value and becomes `meta`.
     """
     fields = {"prompt": row} if isinstance(row, str) else row
@@ -255,7 +255,7 @@ def prompt_from(row: Any, occurrence: Mapping[str, int] | None, where: str) -> R
                 f"'{key}' is no plain value", where=where, next="use a string, a number, true or false"
             )
     prompt_id = digest("prompt", prompt)
-    seen = (occurrence or {}).get(prompt_id, 0)
+    seen = occurrence(prompt_id) if occurrence else 0
     return Record(id=digest("record", prompt_id, seen, 0), prompt_id=prompt_id, prompt=prompt, meta=meta)
 
 

@@ -10,10 +10,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import islice
+from itertools import chain, count, groupby, islice
 from pathlib import Path
+from struct import pack, unpack
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
+from cai.compact import Sorter, Table
 from cai.errors import CaiError
 from cai.records import (
     Comparison,
@@ -26,12 +28,14 @@ from cai.records import (
     record_from,
     reject_from,
 )
+from cai.shards import Place, Shard, places_of, row_places
 
 T = TypeVar("T", Record, Comparison, Reject)
 
 Part = tuple[float, float]
 WHOLE: Part = (0.0, 1.0)
 
+_KEY_BYTES = 16
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=vars)
 _BUILDERS: Mapping[type, Callable[[Mapping[str, Any], str], Any]] = {
     Record: record_from,
@@ -48,10 +52,14 @@ _KINDS: Mapping[type, tuple[frozenset[str], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What a stage works on: a row, all rows of one prompt, or the `Reject` of an unreadable line."""
+    """What a stage works on: a row, all rows of one prompt, or the `Reject` of an unreadable line.
+
+    `at` says where it stands among all items of its files, those of other parts and shards included.
+    """
 
     key: bytes
     value: Any
+    at: Place
 
 
 class _Line(NamedTuple):
@@ -59,6 +67,7 @@ class _Line(NamedTuple):
     number: int
     offset: int
     raw: bytes
+    at: Place = ()
 
     @property
     def where(self) -> str:
@@ -83,7 +92,7 @@ def decode(kind: type[Any], fields: Mapping[str, Any], where: str) -> Any:
 
 def key_of(*parts: bytes) -> bytes:
     """128 bits that stand for the bytes an item was read from."""
-    hashed = blake2b(digest_size=16)
+    hashed = blake2b(digest_size=_KEY_BYTES)
     for part in parts:
         hashed.update(len(part).to_bytes(8, "big"))
         hashed.update(part)
@@ -96,13 +105,14 @@ def items_for(
     *,
     limit: int | None = None,
     part: Part = WHOLE,
+    shard: Shard | None = None,
     strict: bool = False,
 ) -> Iterator[Item]:
     """The items of a stage or an eval, from the files' rows in order; `limit` keeps the first so many items.
 
     `part` keeps the prompts whose digest, as a number from 0 to 1, is in [low, high): parts that do not
     overlap share no prompt, whatever the files' order. A line that cannot be read has no prompt; it is in the
-    part from 0.
+    part from 0. Of what part and limit leave, `shard` keeps its own prompts.
 
     Where records are taken, a line may also be a bare request (`{"prompt": ...}`). A line that cannot be
     read is an item with a `Reject`, or with `strict` a `CaiError` that names file and line. A stage that
@@ -112,14 +122,19 @@ def items_for(
     read = _grouped if getattr(stage, "groups", False) else _single
     items = read(stage.takes, paths, strict)
     if part != WHOLE:
-        items = (item for item in items if part[0] <= _place(item.value) < part[1])
-    return islice(items, limit)
+        items = (item for item in items if part[0] <= _share(_prompt_id(item.value)) < part[1])
+    items = islice(items, limit)
+    return items if shard is None else (item for item in items if shard.has(_prompt_id(item.value)))
 
 
-def _place(value: Any) -> float:
-    """Where an item's prompt stands between 0 and 1."""
-    row = value[0] if isinstance(value, list | tuple) else value
-    return int(row.prompt_id[:13], 16) / 16**13 if row.prompt_id else 0.0
+def _prompt_id(value: Any) -> str:
+    row = value[0] if isinstance(value, list) else value
+    return str(row.prompt_id)
+
+
+def _share(prompt_id: str) -> float:
+    """Where a prompt stands between 0 and 1."""
+    return int(prompt_id[:13], 16) / 16**13 if prompt_id else 0.0
 
 
 def read_rows(path: Path, kind: type[T]) -> Iterator[T]:
@@ -146,33 +161,75 @@ def read_prompts(path: Path, *, strict: bool = False, limit: int | None = None) 
 
 
 def _single(kind: type[Any], paths: Sequence[Path], strict: bool) -> Iterator[Item]:
-    seen: dict[str, int] = {}
-    for path in paths:
-        for line in _lines(path):
-            yield _item(line, kind, seen, strict)
+    seen = Table()
+    return (_item(line, kind, seen, strict) for line in _placed(paths))
+
+
+def _placed(paths: Sequence[Path]) -> Iterator[_Line]:
+    """The lines of the files, with where they stand: their number, or for a shard's rows their place in all.
+
+    Where there are shards among several files, the number of the file comes first, and the places of all
+    files are as long, so that they compare.
+    """
+    sharded = [places_of(path).exists() for path in paths]
+    if not any(sharded):
+        lines = chain.from_iterable(map(_lines, paths))
+        yield from (line._replace(at=(at,)) for at, line in enumerate(lines))
+        return
+    depth = max(_depth(path) for path, known in zip(paths, sharded, strict=True) if known)
+    for file, (path, known) in enumerate(zip(paths, sharded, strict=True)):
+        places = row_places(path) if known else ((at,) for at in count())
+        for line, place in zip(_lines(path), places, strict=False):
+            at = (file, *place, *(0,) * (depth - len(place))) if len(paths) > 1 else place
+            yield line._replace(at=at)
+
+
+def _depth(path: Path) -> int:
+    """How many numbers there are to the place of a shard's row."""
+    return len(next(row_places(path), (0,))) if path.stat().st_size else 1
 
 
 def _grouped(kind: type[Any], paths: Sequence[Path], strict: bool) -> Iterator[Item]:
-    """One pass notes where the rows of each prompt stand, a second reads them prompt by prompt."""
-    places: dict[str, list[tuple[int, int, int]]] = {}
-    seen: dict[str, int] = {}
-    for file, path in enumerate(paths):
-        for line in _lines(path):
-            row = _item(line, kind, seen, strict).value
-            group = (
-                f"bad line {line.where}" if isinstance(row, Reject) and kind is not Reject else row.prompt_id
-            )
-            places.setdefault(group, []).append((file, line.offset, line.number))
+    """One pass notes where the rows of each prompt stand, a second reads them prompt by prompt.
+
+    A group stands where its first row does, so the notes are sorted twice: by group, then by that.
+    """
+    by_group = Sorter()
+    seen = Table()
+    at: Place = ()
+    for line in _placed(paths):
+        at = line.at
+        row = _item(line, kind, seen, strict).value
+        alone = isinstance(row, Reject) and kind is not Reject
+        group = key_of(line.where.encode()) if alone else key_of(b"prompt", row.prompt_id.encode())
+        where = (*at, paths.index(line.path), line.offset, line.number)
+        by_group.add(group + pack(f">{len(where)}Q", *where))
+    by_place = Sorter()
+    for _, together in groupby(by_group, key=lambda note: note[:_KEY_BYTES]):
+        notes = [note[_KEY_BYTES:] for note in together]
+        place = notes[0][: 8 * len(at)]
+        for note in notes:
+            by_place.add(place + note)
+    del by_group
+    yield from _read_groups(kind, paths, strict, by_place)
+
+
+def _read_groups(kind: type[Any], paths: Sequence[Path], strict: bool, notes: Sorter) -> Iterator[Item]:
+    """The groups that notes stand for: the place of the group, then that of a row, its file, offset, line."""
     handles = [path.open("rb") for path in paths]
     try:
-        seen = {}
-        for group in places.values():
-            lines = (_line_at(handles[file], paths[file], offset, number) for file, offset, number in group)
-            items = [_item(line, kind, seen, strict) for line in lines]
+        for place, group in groupby(notes, key=lambda note: note[: (len(note) - 24) // 2]):
+            seen = Table()
+            items = []
+            for note in group:
+                *at, file, offset, number = unpack(f">{(len(note) - len(place)) // 8}Q", note[len(place) :])
+                line = _line_at(handles[file], paths[file], offset, number)
+                items.append(_item(line._replace(at=tuple(at)), kind, seen, strict))
             if isinstance(items[0].value, Reject) and kind is not Reject:
                 yield items[0]
             else:
-                yield Item(key_of(*(item.key for item in items)), [item.value for item in items])
+                key = key_of(*(item.key for item in items))
+                yield Item(key, [item.value for item in items], items[0].at)
     finally:
         for handle in handles:
             handle.close()
@@ -182,23 +239,24 @@ class _WrongFileError(CaiError):
     """No single line is at fault: the file holds something else."""
 
 
-def _item(line: _Line, kind: type[Any], seen: dict[str, int], strict: bool) -> Item:
+def _item(line: _Line, kind: type[Any], seen: Table, strict: bool) -> Item:
     try:
         fields = _parse(line)
         _check_kind(fields, kind, line.path)
         if kind is not Record or _looks_like(Record, fields):
-            return Item(key_of(line.raw), decode(kind, fields, line.where))
-        record = prompt_from(fields, seen, line.where)
+            return Item(key_of(line.raw), decode(kind, fields, line.where), line.at)
+        record = prompt_from(fields, lambda prompt_id: seen.get(bytes.fromhex(prompt_id)) or 0, line.where)
         _check_finite(record.meta, line.where)
-        seen[record.prompt_id] = seen.get(record.prompt_id, 0) + 1
+        prompt = bytes.fromhex(record.prompt_id)
+        seen.put(prompt, (seen.get(prompt) or 0) + 1)
         # Equal requests are items of their own, and so are their keys.
-        return Item(key_of(line.raw, record.id.encode()), record)
+        return Item(key_of(line.raw, record.id.encode()), record, line.at)
     except _WrongFileError:
         raise
     except CaiError as problem:
         if strict:
             raise
-        return Item(key_of(line.raw, str(line.number).encode()), _reject(line, problem))
+        return Item(key_of(line.raw, str(line.number).encode()), _reject(line, problem), line.at)
 
 
 def _parse(line: _Line) -> Any:
@@ -265,7 +323,8 @@ def _lines(path: Path) -> Iterator[_Line]:
                 empty = False
                 yield _Line(path, number, offset, raw)
             offset += len(whole)
-    if empty:
+    # A shard may hold none of the prompts.
+    if empty and not places_of(path).exists():
         rejects = path.with_name(f"{path.stem}.rejects.jsonl")
         next_step = f"{rejects} says why" if rejects.exists() else "give a file with one JSON object a line"
         raise CaiError("there is no row in this file", where=str(path), next=next_step)

@@ -1,4 +1,5 @@
-"""An output of a run: NAME.jsonl, NAME.rejects.jsonl, NAME.json; whole or resumable whatever happens.
+"""An output of a run: NAME.jsonl, NAME.rejects.jsonl, NAME.json (and of a shard NAME.places); whole or
+resumable whatever happens.
 
 While it is made there is a manifest that says `"complete": false` and a journal, NAME.jsonl.partial. When
 every item is done, the rows are sorted by where their items stood in the input, so neither the order of
@@ -8,21 +9,24 @@ last of them again.
 """
 
 import json
-import os
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
+from struct import pack, unpack
 from typing import Any, Literal
 
 from cai import manifest
 from cai.claim import Claim, lock_of
+from cai.clock import Clock
+from cai.compact import Sorter
 from cai.errors import CaiError
 from cai.journal import Entry, Journal, Tally, Tokens, writing
 from cai.records import Reject
 from cai.rows import encode
+from cai.shards import name_of, place_line, places_of
+from cai.whole_file import WholeFile, sync_folder
 
 # How much of a run the kernel may still hold in memory when the power goes.
 _SYNC_SECONDS = 10.0
@@ -63,7 +67,7 @@ def _is_complete(path: Path, identity: Mapping[str, Any]) -> bool:
         return False
     if found["identity"] != (wanted := manifest.plain(identity)):
         changed = manifest.difference(found["identity"], wanted)
-        raise CaiError(f"{path} was made with {changed}", next=f"start a new run, or --redo {path.stem}")
+        raise CaiError(f"{path} was made with {changed}", next=f"start a new run, or --redo {name_of(path)}")
     return bool(found["complete"]) and _stands(path, found["files"])
 
 
@@ -77,7 +81,8 @@ def discard(path: Path) -> None:
         return
     claim = Claim(path)
     # The manifest goes last: without it, what a kill leaves of the rest would be nobody's.
-    for part in (path, manifest.rejects_of(path), journal_of(path), manifest.path_of(path)):
+    others = (manifest.rejects_of(path), places_of(path), journal_of(path), manifest.path_of(path))
+    for part in (path, *others):
         part.unlink(missing_ok=True)
     claim.release()
 
@@ -101,7 +106,7 @@ def _stands(path: Path, files: Mapping[str, Mapping[str, Any]]) -> bool:
         if not part.exists():
             return False
         if part.stat().st_size != described["bytes"]:
-            next_step = f"put the old one back, or --redo {path.stem}"
+            next_step = f"put the old one back, or --redo {name_of(path)}"
             raise CaiError("this file was changed after cai made it", where=str(part), next=next_step)
     return True
 
@@ -142,13 +147,21 @@ class Output:
         self._claim = claim
         self._manifest = begun
         self._journal = Journal(journal_of(path))
-        self._kept: list[bytes] = []
-        self._started = self._synced = time.monotonic()
+        self._kept = Sorter()
+        self._asked = 0
+        self._closing = 0.0
+        self._synced = time.monotonic()
+        self.share(Clock())
+
+    def share(self, clock: Clock) -> None:
+        """Count the time on this clock from now on, with the other outputs that do."""
+        clock.join()
+        self._clock = clock
 
     @property
     def seconds(self) -> float:
         """How long this process has been at it."""
-        return time.monotonic() - self._started
+        return self._clock.share(self._asked) + self._closing
 
     def found(self, key: bytes, at: Sequence[int]) -> Entry | None:
         """The rows of an item that was finished before, or None; found, they count as this run's."""
@@ -169,19 +182,23 @@ class Output:
         rejects = [row for row in rows if isinstance(row, Reject)]
         self._keep(at, self._journal.append(key, kept, [encode(row) for row in rejects], tokens))
         self.tally.add(len(kept), [row.reason for row in rejects], tokens)
+        prompt, cached, generated = tokens
+        self._asked += prompt - cached + generated
+        self._clock.count(prompt - cached + generated)
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             self._sync()
         return kept
 
     def finish(self) -> None:
         """Sort the rows into the final files, and say that they are complete."""
+        self._clock.stop()
+        began = time.monotonic()
         with writing(self.path):
             self._journal.sync()
             files = self._write_files()
-            _sync_folder(self.path.parent)
-            whole = {**self._described(), "finished": manifest.now(), "files": files, "complete": True}
-            manifest.write(self.path, whole)
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
+            self._closing = time.monotonic() - began
+            finish(self.path, self._described(), files)
             journal_of(self.path).unlink()
 
     def close(self) -> None:
@@ -190,28 +207,33 @@ class Output:
         self._claim.release()
 
     def _keep(self, at: Sequence[int], offset: int) -> None:
-        # Fixed-width big-endian numbers: the bytes sort as the numbers do, at a fifth of a tuple's memory.
-        self._kept.append(b"".join(number.to_bytes(6, "big") for number in (*at, offset)))
+        # Big-endian numbers: the bytes sort as the numbers do.
+        self._kept.add(pack(f">{len(at) + 1}Q", *at, offset))
 
     def _write_files(self) -> dict[str, Any]:
-        self._kept.sort()
-        with closing(_Draft(self.path)) as rows, closing(_Draft(manifest.rejects_of(self.path))) as rejects:
+        """The rows and the rejects in order, and of a shard where they stand; their sizes and digests."""
+        sharded = "shard" in self._manifest["identity"]
+        names = (self.path, manifest.rejects_of(self.path), places_of(self.path))
+        with ExitStack() as stack:
+            rows, rejects, places = files = [stack.enter_context(WholeFile(name)) for name in names]
             for packed in self._kept:
-                entry = self._journal.read(int.from_bytes(packed[-6:], "big"))
+                *place, offset = unpack(f">{len(packed) // 8}Q", packed)
+                entry = self._journal.read(offset)
                 rows.add(entry.rows)
                 rejects.add(entry.rejects)
-            drafts = [rows, rejects] if rejects.size else [rows]
-            if not rejects.size:
-                rejects.discard()
-            return {draft.path.name: draft.place() for draft in drafts}
+                if sharded:
+                    places.add([place_line(place, entry)])
+            return put_in_place(files, {rows.path, *([places.path] if sharded else [])})
 
     def _described(self) -> dict[str, Any]:
         """The manifest as of now."""
         prompt, cached, generated = self.tally.tokens
         rejects = dict(sorted(self.tally.rejects.items()))
+        seconds = self._manifest["seconds"] + self.seconds
         return {
             **self._manifest,
-            "seconds": round(self._manifest["seconds"] + self.seconds, 3),
+            "seconds": round(seconds, 3),
+            "tokens_per_second": manifest.speed(generated, seconds),
             "counts": {"items": self.tally.items, "rows": self.tally.rows, "rejects": rejects},
             "tokens": {"prompt": prompt, "cached": cached, "generated": generated},
         }
@@ -230,18 +252,7 @@ def _begin(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     if found is None or found["complete"] or _is_empty(journal_of(path)):
         # Of a complete one the files are gone, so it is begun anew.
         journal_of(path).unlink(missing_ok=True)
-        found = {
-            "complete": False,
-            "fingerprint": manifest.fingerprint(identity),
-            "identity": manifest.plain(identity),
-            "made_by": [],
-            "started": manifest.now(),
-            "finished": None,
-            "seconds": 0.0,
-            "counts": {"items": 0, "rows": 0, "rejects": {}},
-            "tokens": {"prompt": 0, "cached": 0, "generated": 0},
-            "files": {},
-        }
+        found = manifest.begun(identity)
     if made_by not in found["made_by"]:
         found["made_by"].append(made_by)
     with writing(path):
@@ -249,44 +260,22 @@ def _begin(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-class _Draft:
-    """A file under a temporary name, until it is whole."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.size = 0
-        self._digest = blake2b(digest_size=16)
-        self._temporary = path.with_name(f".{path.name}.tmp")
-        self._file = self._temporary.open("wb")
-
-    def add(self, rows: Sequence[bytes]) -> None:
-        text = b"".join(row + b"\n" for row in rows)
-        self._file.write(text)
-        self._digest.update(text)
-        self.size += len(text)
-
-    def place(self) -> dict[str, Any]:
-        """Put it in its place, on the disk; returns its size and digest."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        os.replace(self._temporary, self.path)
-        return {"bytes": self.size, "digest": self._digest.hexdigest()}
-
-    def discard(self) -> None:
-        """There is to be no such file."""
-        self._temporary.unlink()
-        self.path.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        self._file.close()
+def put_in_place(files: Sequence[WholeFile], always: Collection[Path]) -> dict[str, Any]:
+    """The files whose place it is: those that hold something, and `always`; the others are not to be."""
+    described = {}
+    for file in files:
+        if file.size or file.path in always:
+            described[file.path.name] = file.place()
+        else:
+            file.discard()
+    return described
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def finish(path: Path, described: Mapping[str, Any], files: Mapping[str, Any]) -> None:
+    """Say that an output is complete: the last word on it."""
+    whole = {**described, "finished": manifest.now(), "files": files, "complete": True}
+    manifest.write(path, whole)
+    sync_folder(path.parent)
 
 
 @dataclass(frozen=True, kw_only=True)

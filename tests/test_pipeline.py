@@ -439,7 +439,7 @@ def test_an_empty_list_of_requests_is_answered_at_once(tmp_path: Path) -> None:
 def endless(taken: list[int]) -> Iterator[Item]:
     for number in range(MANY):
         taken.append(number)
-        yield Item(number.to_bytes(16, "big"), record(number))
+        yield Item(number.to_bytes(16, "big"), record(number), (number,))
 
 
 def record(number: int) -> Record:
@@ -501,11 +501,11 @@ def test_progress_is_told_at_the_end_and_counts_what_was_there(fresh: Callable[[
 def test_an_item_that_changed_is_asked_again(tmp_path: Path) -> None:
     """After a loss of power a journal may hold more than the one before it: only the very item counts."""
     first = links(tmp_path, Shuffled(), ["critiques"])
-    old = [Item(b"a" * 16, record(1)), Item(b"b" * 16, record(2))]
+    old = [Item(b"a" * 16, record(1), (0,)), Item(b"b" * 16, record(2), (1,))]
     with pytest.raises(KilledError):
         run(first, [*old, *dying()])
     session = Shuffled()
-    run(links(tmp_path, session, ["critiques"]), [old[0], Item(b"c" * 16, record(3))])
+    run(links(tmp_path, session, ["critiques"]), [old[0], Item(b"c" * 16, record(3), (1,))])
     found = manifest.read(tmp_path / "critiques.jsonl")
     assert found is not None
     assert found["counts"]["items"] == 2
@@ -516,7 +516,7 @@ def test_an_item_that_changed_is_asked_again(tmp_path: Path) -> None:
 
 
 def dying() -> Iterator[Item]:
-    yield Item(b"x" * 16, record(9))
-    yield Item(b"y" * 16, record(10))
-    yield Item(b"z" * 16, record(11))
+    yield Item(b"x" * 16, record(9), (0,))
+    yield Item(b"y" * 16, record(10), (1,))
+    yield Item(b"z" * 16, record(11), (2,))
     raise KilledError
