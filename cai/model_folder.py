@@ -8,6 +8,16 @@ from cai.errors import CaiError, suggest
 # Models that come with cai: name -> the function that says where its folder is.
 BUNDLED = {"organism": "cai.organism:path"}
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+# All that decides how text and ids turn into each other.
+TOKENIZER_FILES = (
+    *TOKENIZERS,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+WHOLE = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
 def resolve(name: str, where: str | None = None) -> Path:
@@ -33,6 +43,21 @@ def resolve(name: str, where: str | None = None) -> Path:
     raise CaiError(f"there is no model '{name}'", where=where, next=f"give a folder or a hub id ({hint})")
 
 
+def tokenizer_folder(name: str, where: str | None = None) -> Path:
+    """The folder with the tokenizer of the model called `name`; of a hub id nothing else is downloaded.
+
+    Raises `CaiError` when there is none.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        if name in BUNDLED or not _is_hub_id(name):
+            return resolve(name, where)
+        folder = _download(name, where, ("config.json", *TOKENIZER_FILES))
+    if not any((folder / file).is_file() for file in TOKENIZERS):
+        raise CaiError(f"'{name}' holds no tokenizer", where=where, next="give the model's folder or hub id")
+    return folder
+
+
 def _whole(folder: Path, name: str, where: str | None) -> Path:
     """`folder`, if it holds what a model needs."""
     if not (folder / "config.json").is_file():
@@ -51,14 +76,12 @@ def _is_hub_id(name: str) -> bool:
     return len(parts) == 2 and all(part.replace("-", "").replace("_", "").replace(".", "") for part in parts)
 
 
-def _download(name: str, where: str | None) -> Path:
+def _download(name: str, where: str | None, files: tuple[str, ...] = WHOLE) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(
-            snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"])
-        )
+        return Path(snapshot_download(name, allow_patterns=list(files)))
     except LocalEntryNotFoundError as error:
         offline = f"there is no folder '{name}', and the hub cannot be reached for a model of that name"
         raise CaiError(
