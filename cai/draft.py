@@ -12,15 +12,18 @@ from cai.errors import CaiError, suggest
 from cai.plugins import find
 from cai.records import Record
 from cai.rows import WHOLE, Part
+from cai.shards import Shard, path_of
 from cai.steps import (
     EvalStep,
     StageStep,
     Step,
     TrainStep,
     asks,
+    check_limit,
     check_weights,
     engine_of,
     input_file,
+    limit_of_a_shard,
     model_of,
     noun,
     training_keys,
@@ -40,20 +43,25 @@ class Draft:
     """What is known while the steps are read from first to last.
 
     `folder` is where they write, `names` what all of them are called, `defaults` the recipe's own keys that a
-    step may leave out, `limit` that of a trial run. `engines`, `makes` (the rows of each step, None for none)
-    and `used` (the engines and defaults that a step has a use for) grow with `steps`.
+    step may leave out, `limit` that of a trial run, `shard` which one all steps make of what they would.
+    `engines`, `makes` (the rows of each step, None for none) and `used` (the engines and defaults that a step
+    has a use for) grow with `steps`.
     """
 
     folder: Path
     names: list[str]
     defaults: dict[str, Any]
     limit: int | None = None
+    shard: Shard | None = None
     engines: dict[str, Engine] = field(default_factory=dict)
     makes: dict[str, type | None] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
 
     def output(self, name: str) -> Path:
+        return path_of(self.whole(name), self.shard)
+
+    def whole(self, name: str) -> Path:
         return self.folder / f"{name}.jsonl"
 
 
@@ -88,12 +96,19 @@ def _add_stage(draft: Draft, table: Mapping[str, Any], where: str) -> None:
         output=draft.output(table["name"]),
         limit=_limit(draft, table, inputs, where),
         part=part_of(table.get("part"), where),
+        shard=draft.shard,
     )
     draft.steps.append(step)
     draft.makes[step.name] = cls.makes
 
 
 def _add_train(draft: Draft, table: Mapping[str, Any], where: str) -> None:
+    if draft.shard:
+        needs = f"'{table['name']}' trains, which takes the rows of all shards"
+        way = (
+            "make what it reads by shard with the single commands, cai merge it, then cai run without --shard"
+        )
+        raise CaiError(needs, where=where, next=way)
     own = {key: value for key, value in table.items() if key not in COMMON["train"]}
     cls = find("objectives", table["train"], where)
     objective, settings = training_keys(table["train"], {**_seed(draft), **own}, where, COMMON["train"])
@@ -152,6 +167,7 @@ def _add_eval(draft: Draft, table: Mapping[str, Any], where: str) -> None:
             output=draft.output(name),
             limit=None if answers else _limit(draft, table, inputs, where),
             part=WHOLE if answers else part_of(table.get("part"), where),
+            shard=draft.shard,
         )
     )
     draft.makes[name] = None
@@ -184,6 +200,7 @@ def _add_answers(draft: Draft, table: Mapping[str, Any], generate: Any, where: s
                 output=outputs[-1],
                 limit=_limit(draft, table, prompts, where),
                 part=part_of(table.get("part"), where),
+                shard=draft.shard,
             )
         )
     return tuple(outputs)
@@ -260,10 +277,10 @@ def _inputs(
 
 
 def _input(draft: Draft, name: str, wanted: type, reader: str, where: str) -> Path:
-    outputs = {str(draft.output(step)): step for step in draft.names}
+    outputs = {str(draft.whole(step)): step for step in draft.names}
     step = name if name in draft.names else outputs.get(str(Path(name)))
     if step is None:
-        return _file(name, draft.names, where)
+        return _file(draft, name, where)
     if step not in draft.makes:
         later = f"step '{step}' is not made by then"
         raise CaiError(later, where=where, next="read from an earlier step, or move that one up")
@@ -278,10 +295,10 @@ def _input(draft: Draft, name: str, wanted: type, reader: str, where: str) -> Pa
     return draft.output(step)
 
 
-def _file(name: str, steps: Iterable[str], where: str) -> Path:
+def _file(draft: Draft, name: str, where: str) -> Path:
     if "/" not in name and not name.endswith(".jsonl"):
-        raise CaiError(f"no step is called '{name}'", where=where, next=suggest(name, steps))
-    return input_file(name, where)
+        raise CaiError(f"no step is called '{name}'", where=where, next=suggest(name, draft.names))
+    return input_file(name, where, draft.shard)
 
 
 def _limit(draft: Draft, table: Mapping[str, Any], inputs: Collection[Path], where: str) -> int | None:
@@ -290,6 +307,9 @@ def _limit(draft: Draft, table: Mapping[str, Any], inputs: Collection[Path], whe
     if limit is not None and (type(limit) is not int or limit < 1):
         raise mistyped(limit, "a whole number above 0", "limit", where)
     own_file = not any(path in inputs for path in map(draft.output, draft.names))
+    if draft.shard and limit is not None and not own_file:
+        raise limit_of_a_shard(where)
+    check_limit(limit, inputs, draft.shard, where)
     return min(filter(None, (limit, draft.limit if own_file else None)), default=None)
 
 

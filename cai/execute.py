@@ -19,8 +19,7 @@ from cai.evals._numbers import to_json
 from cai.ledger import Ledger, State, chain, made_from
 from cai.pipeline import Link, run
 from cai.progress import Reporter, reporter
-from cai.rows import items_for
-from cai.steps import EvalStep, StageStep, Step, TrainStep
+from cai.steps import EvalStep, StageStep, Step, TrainStep, items_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,9 +135,7 @@ def _stages(
             for step, (_, identity) in zip(steps, settled, strict=True)
         ]
         first = steps[0]
-        source = items_for(
-            first.stage, first.inputs, limit=first.limit, part=first.part, strict=options.strict
-        )
+        source = items_of(first, strict=options.strict)
         run(links, source, on_progress=report.rows)
     for step, (done, _) in zip(steps, settled, strict=True):
         report.made(step.output, anew=not done)
@@ -162,7 +159,7 @@ def _eval(step: EvalStep, ledger: Ledger, sessions: Sessions, options: Options, 
         link = Link(
             stage=step.eval, path=step.output, identity=identity, session=sessions.opener(step.engine)
         )
-        source = items_for(step.eval, step.inputs, limit=step.limit, part=step.part, strict=options.strict)
+        source = items_of(step, strict=options.strict)
         run([link], source, on_progress=report.rows)
     # A kill between the two leaves the verdicts without their numbers.
     if "numbers" not in (manifest.read(step.output) or {}):

@@ -47,7 +47,7 @@ class Ledger:
         if not done and isinstance(step, TrainStep):
             self.unknown.add(step.output)
         elif not done:
-            self.fingerprints[step.output] = manifest.fingerprint(identity)
+            self.fingerprints[step.output] = manifest.fingerprint(manifest.whole(identity))
         return Entry(state="done" if done else "to do", identity=identity)
 
     def made(self, step: Step) -> None:
@@ -59,7 +59,8 @@ class Ledger:
         if self.unknown & _needs(step):
             return None
         engine = step.model if isinstance(step, TrainStep) else step.engine
-        inputs = [self.fingerprints.get(path) or manifest.fingerprint_of(path) for path in step.inputs]
+        shard = None if isinstance(step, TrainStep) else step.shard
+        inputs = [self.fingerprints.get(path) or manifest.fingerprint_of(path, shard) for path in step.inputs]
         model = None if engine is None else engine.identity()
         if isinstance(step, TrainStep):
             # That there is such a model is better known before anything runs.
@@ -75,7 +76,8 @@ class Ledger:
             plugin = {"eval": {"kind": step.kind, **keys_of(step.eval)}}
         else:
             plugin = {"stage": {"kind": step.kind, **keys_of(step.stage)}}
-        return {**plugin, "engine": model, "inputs": inputs, "limit": step.limit, "part": step.part}
+        rows = {"engine": model, "inputs": inputs, "limit": step.limit, "part": step.part}
+        return {**plugin, **rows, **({"shard": shard} if shard else {})}
 
     def _is_complete(self, step: Step, identity: dict[str, Any]) -> bool:
         check = trained.is_complete if isinstance(step, TrainStep) else runs.is_complete

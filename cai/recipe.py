@@ -28,6 +28,7 @@ from cai.config import mistyped, read_toml
 from cai.draft import Draft, add_step, answers_name
 from cai.engines import Engine
 from cai.errors import CaiError, suggest
+from cai.shards import Shard
 from cai.steps import Step, engine_of
 
 TOP = ("seed", "constitution", "engines", "steps")
@@ -42,11 +43,18 @@ class Recipe:
     steps: tuple[Step, ...]
 
 
-def load(path: Path, *, folder: Path | None = None, changes: Mapping[str, Any] | None = None) -> Recipe:
+def load(
+    path: Path,
+    *,
+    folder: Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+    shard: Shard | None = None,
+) -> Recipe:
     """Read and check a recipe. Raises `CaiError` that names the file, the table and the key at fault.
 
     `folder` takes the outputs instead of the recipe's own; `changes` stand in for its top-level keys (and
-    `limit` for the limit of every step that reads a file of the user's own).
+    `limit` for the limit of every step that reads a file of the user's own). With `shard` each step makes
+    that shard of what it would make.
     """
     path = path / "recipe.toml" if path.is_dir() else path
     top = {**_top(path), **(changes or {})}
@@ -55,6 +63,7 @@ def load(path: Path, *, folder: Path | None = None, changes: Mapping[str, Any] |
         names=_names(top["steps"], path),
         defaults=_defaults(top),
         limit=(changes or {}).get("limit"),
+        shard=shard,
     )
     for name, table in top.get("engines", {}).items():
         where = f"{path} [engines.{name}]"
@@ -70,10 +79,14 @@ def load(path: Path, *, folder: Path | None = None, changes: Mapping[str, Any] |
 
 
 def steps_of(
-    table: Mapping[str, Any], engines: Mapping[str, Engine], folder: Path, where: str
+    table: Mapping[str, Any],
+    engines: Mapping[str, Engine],
+    folder: Path,
+    where: str,
+    shard: Shard | None = None,
 ) -> tuple[Step, ...]:
     """The steps of one table that comes from elsewhere than a recipe; `where` names it in errors."""
-    draft = Draft(folder=folder, names=[table["name"]], defaults={}, engines=dict(engines))
+    draft = Draft(folder=folder, names=[table["name"]], defaults={}, shard=shard, engines=dict(engines))
     _check_name(table["name"], where)
     add_step(draft, table, where)
     return tuple(draft.steps)

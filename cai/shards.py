@@ -78,12 +78,14 @@ def name_of(output: Path) -> str:
 
 
 def shards_of(output: Path) -> list[Path]:
-    """The files beside an output that are called as its shards are."""
-    return sorted(
-        path
-        for path in output.parent.glob("*.jsonl")
-        if _NAME.fullmatch(path.stem) and whole_of(path) == output
-    )
+    """The shards of an output that lie beside it by their names, unfinished ones included."""
+    return [path for path in shards_in(output.parent) if whole_of(path) == output]
+
+
+def shards_in(folder: Path) -> list[Path]:
+    """All shards in a folder."""
+    manifests = (path for path in sorted(folder.glob("*.json")) if _NAME.fullmatch(path.stem))
+    return [path.with_suffix(".jsonl") for path in manifests]
 
 
 def places_of(output: Path) -> Path:

@@ -5,7 +5,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from cai.engines import Engine
 from cai.errors import CaiError, suggest
 from cai.evals import Eval
 from cai.plugins import find
-from cai.rows import WHOLE, Part
+from cai.rows import WHOLE, Item, Part, items_for
+from cai.shards import Shard, path_of, places_of
 from cai.stages import Stage
 from cai.training.settings import TrainSettings
 
@@ -26,7 +27,7 @@ class StageStep:
     """Rows in, rows out: `inputs` are .jsonl files in order, `output` the .jsonl file it writes.
 
     `engine` is None for a stage that asks no model. `limit` takes only the first rows of the inputs,
-    `part` only the prompts in that part of all by digest.
+    `part` only the prompts in that part of all by digest, `shard` those of one shard of what these leave.
     """
 
     name: str
@@ -37,6 +38,7 @@ class StageStep:
     output: Path
     limit: int | None = None
     part: Part = WHOLE
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +70,16 @@ class EvalStep:
     output: Path
     limit: int | None = None
     part: Part = WHOLE
+    shard: Shard | None = None
 
 
 Step = StageStep | TrainStep | EvalStep
+
+
+def items_of(step: StageStep | EvalStep, *, strict: bool = False) -> Iterator[Item]:
+    """What the step works on, once its inputs are there."""
+    plugin = step.stage if isinstance(step, StageStep) else step.eval
+    return items_for(plugin, step.inputs, limit=step.limit, part=step.part, shard=step.shard, strict=strict)
 
 
 def asks(plugin: Any) -> bool:
@@ -136,9 +145,14 @@ def _fields(plugin: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(plugin)}
 
 
-def input_file(name: str, where: str) -> Path:
-    """The file of rows that `name` means: a path of the user's own, or a shipped one."""
+def input_file(name: str, where: str, shard: Shard | None = None) -> Path:
+    """The file of rows that `name` means: a path of the user's own, or a shipped one.
+
+    Where a shard is worked on and there is no such file, it is this shard's of that name, if there is one.
+    """
     path = Path(name)
+    if shard and not path.exists() and path_of(path, shard).is_file():
+        return path_of(path, shard)
     if path.is_dir():
         raise CaiError(f"'{name}' is a folder", where=where, next="give a .jsonl file")
     return path if path.is_file() else shipped.find(str(path.parent), name, where)
@@ -155,3 +169,15 @@ def check_weights(value: Any, inputs: int, where: str) -> tuple[float, ...]:
         uneven = f"weights and inputs differ in number ({len(value)} and {inputs})"
         raise CaiError(uneven, where=where, next="give one weight for each input")
     return tuple(float(item) for item in value)
+
+
+def check_limit(limit: int | None, inputs: Iterable[Path], shard: Shard | None, where: str) -> None:
+    """`CaiError` for a limit on the file of a shard."""
+    if limit is not None and shard is not None and any(places_of(path).exists() for path in inputs):
+        raise limit_of_a_shard(where)
+
+
+def limit_of_a_shard(where: str) -> CaiError:
+    """The first rows of a shard are no shard of the first rows."""
+    counted = "'limit' counts the rows of all shards, and this reads one shard's"
+    return CaiError(counted, where=where, next="set it where the requests are read")

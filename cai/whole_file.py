@@ -22,6 +22,7 @@ class WholeFile:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        self._temporary.unlink(missing_ok=True)
 
     def add(self, lines: Iterable[bytes]) -> None:
         """Write lines, given without their ends."""

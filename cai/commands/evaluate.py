@@ -1,11 +1,15 @@
 """`cai eval`: what models do, or what a file holds, as numbers with intervals."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cai.commands import options
 from cai.errors import UsageError
+
+if TYPE_CHECKING:
+    from cai.shards import Shard
 
 
 @click.command(name="eval", short_help="Measure models, or a file of rows, with intervals.")
@@ -21,7 +25,7 @@ from cai.errors import UsageError
 @click.option("--engine", metavar="NAME", help="How to run the models: local, ...  [default: local]")
 @click.option("--engine-set", multiple=True, metavar="KEY=VALUE", help="A key of the engine's own.")
 @click.option("-o", "--output", required=True, metavar="FILE", help="The .jsonl file of verdicts to write.")
-@options.with_options([options.LIMIT, options.PART, *options.RUN_OPTIONS])
+@options.with_options([options.LIMIT, options.PART, options.SHARD, *options.RUN_OPTIONS])
 def evaluate(
     subjects: tuple[str, ...],
     name: str,
@@ -35,6 +39,7 @@ def evaluate(
     output: str,
     limit: int | None,
     part: tuple[float, float] | None,
+    shard: "Shard | None",
     redo: bool,
     dry_run: bool,
     strict: bool,
@@ -51,6 +56,7 @@ def evaluate(
     from cai.execute import Options, execute
     from cai.recipe import steps_of
     from cai.report.terminal import print_numbers
+    from cai.shards import path_of
 
     path = options.jsonl(output, "--output")
     answers = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
@@ -68,11 +74,11 @@ def evaluate(
             raise UsageError("two of the models have the same name", next="name their folders otherwise")
         table |= {"from": prompts, "models": list(engines)}
     with options.usage("cai eval"):
-        steps = steps_of(table, engines, path.parent, "cai eval")
+        steps = steps_of(table, engines, path.parent, "cai eval", shard)
     redone = tuple(step.name for step in steps) if redo else ()
     execute(steps, Options(redo=redone, dry_run=dry_run, strict=strict, quiet=quiet))
     if not dry_run and not quiet:
-        print_numbers(path)
+        print_numbers(path_of(path, shard))
 
 
 def _short(model: str) -> str:

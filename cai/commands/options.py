@@ -153,6 +153,28 @@ PART = click.Option(
     metavar="LOW HIGH",
     help="Take only the prompts whose digest, as a number from 0 to 1, is in [LOW, HIGH).",
 )
+
+
+class _ShardType(click.ParamType):  # type: ignore[type-arg]
+    """I/N."""
+
+    name = "I/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from cai.shards import shard_from
+
+        found = shard_from(value) if isinstance(value, str) else value
+        return found or self.fail(f"'{value}' is no shard; write I/N, with I from 1 to N", param, ctx)
+
+
+SHARD = click.Option(
+    ["--shard"],
+    type=_ShardType(),
+    metavar="I/N",
+    help="Make only the I-th of N shards, by the prompts' digests. NAME.jsonl is written as "
+    "NAME.I-of-N.jsonl, and an input that is there only by shard is read so: every machine is given the same command but for I. "
+    "`cai merge` puts the shards together.",
+)
 OUTPUT = click.Option(["-o", "--output"], required=True, metavar="FILE", help="The .jsonl file to write.")
 
 

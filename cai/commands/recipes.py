@@ -1,8 +1,14 @@
 """`cai run`: every step of a recipe."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from cai.commands import options
+
+if TYPE_CHECKING:
+    from cai.shards import Shard
 
 
 @click.command(short_help="Run a recipe: the whole chain, each model loaded once.")
@@ -19,6 +25,7 @@ import click
 )
 @click.option("--strict", is_flag=True, help="Stop at the first bad row instead of rejecting it.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@options.with_options([options.SHARD])
 def run(
     recipe: str,
     redo: tuple[str, ...],
@@ -29,21 +36,22 @@ def run(
     dry_run: bool,
     strict: bool,
     quiet: bool,
+    shard: "Shard | None",
 ) -> None:
     """Run all steps of a RECIPE (a TOML file, or the folder it lies in).
 
     What is done already is left as it is, what was broken off goes on where it stopped.
     """
-    from cai.commands.options import given
     from cai.errors import UsageError
     from cai.execute import Options, execute
     from cai.recipe import load
     from cai.report.terminal import print_outcome
 
-    changes = given({"seed": seed, "constitution": constitution, "limit": limit})
+    changes = options.given({"seed": seed, "constitution": constitution, "limit": limit})
     if changes and output is None:
         raise UsageError(f"'--{next(iter(changes))}' makes another run of it", next="give its folder with -o")
-    loaded = load(Path(recipe), folder=None if output is None else Path(output), changes=changes)
+    folder = None if output is None else Path(output)
+    loaded = load(Path(recipe), folder=folder, changes=changes, shard=shard)
     execute(loaded.steps, Options(redo=redo, dry_run=dry_run, strict=strict, quiet=quiet))
     if not (dry_run or quiet):
         folder = loaded.steps[0].output.parent

@@ -31,6 +31,7 @@ def stage_command(name: str) -> click.Command:
             options.OUTPUT,
             options.LIMIT,
             options.PART,
+            options.SHARD,
             *options.RUN_OPTIONS,
         ],
     )
@@ -39,10 +40,16 @@ def stage_command(name: str) -> click.Command:
 def _run(name: str, cls: type[Any], inputs: tuple[str, ...], values: dict[str, Any]) -> None:
     from cai.draft import part_of
     from cai.execute import Options, execute
-    from cai.steps import input_file
+    from cai.shards import path_of
+    from cai.steps import check_limit, input_file
 
-    output = options.jsonl(values.pop("output"), "--output")
+    where = f"cai {name}"
+    shard = values.pop("shard")
+    output = path_of(options.jsonl(values.pop("output"), "--output"), shard)
+    files = tuple(input_file(item, where, shard) for item in inputs)
     limit = values.pop("limit")
+    with options.usage("--limit"):
+        check_limit(limit, files, shard, "--limit")
     with options.usage("--part"):
         part = part_of(values.pop("part"), "--part")
     how = Options(
@@ -54,7 +61,6 @@ def _run(name: str, cls: type[Any], inputs: tuple[str, ...], values: dict[str, A
     engine = None
     if asks(cls):
         engine = options.engine(values.pop("model"), values.pop("engine"), values.pop("engine_set"))
-    where = f"cai {name}"
     with options.usage(where):
         stage = build(cls, options.given(values), where)
     step = StageStep(
@@ -62,9 +68,10 @@ def _run(name: str, cls: type[Any], inputs: tuple[str, ...], values: dict[str, A
         kind=name,
         stage=stage,
         engine=engine,
-        inputs=tuple(input_file(item, where) for item in inputs),
+        inputs=files,
         output=output,
         limit=limit,
         part=part,
+        shard=shard,
     )
     execute((step,), how)
