@@ -138,7 +138,8 @@ def _continue(tokenizer: Any, text: str, ids: list[int], more: str) -> list[int]
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    # Not verbose: whoever asks checks the length against the window.
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def _render(tokenizer: Any, messages: Messages, *, prompt: bool) -> str:

@@ -52,15 +52,31 @@ class Sessions:
         return session
 
     def keep(self, engines: Collection[Engine | None]) -> None:
-        """Close every session but those of `engines`: their models leave the device."""
-        kept = [(engine, session) for engine, session in self.held if engine in engines]
+        """Close every session but those of `engines`: their models leave the device.
+
+        One that can go on as an engine which has no session yet takes over its weights instead.
+        """
+        wanted = [engine for engine in engines if engine is not None]
+        kept = [(engine, session) for engine, session in self.held if engine in wanted]
         for engine, session in self.held:
-            if engine not in engines:
+            if engine in wanted:
+                continue
+            missing = [other for other in wanted if all(other != known for known, _ in kept)]
+            heir = next((other for other in missing if _become(session, other)), None)
+            if heir is None:
                 session.close()
+            else:
+                kept.append((heir, session))
         self.held = kept
 
     def close(self) -> None:
         self.keep(())
+
+
+def _become(session: Session, engine: Engine) -> bool:
+    """Let a session go on as another engine, if it knows how and that is possible."""
+    become: Callable[[Engine], bool] | None = getattr(session, "become", None)
+    return become is not None and become(engine)
 
 
 def execute(steps: Sequence[Step], options: Options) -> None:

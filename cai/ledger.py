@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from cai import manifest, runs, trained
 from cai.config import identity as keys_of
-from cai.engines import Engine
+from cai.engines import Engine, fit_together
 from cai.model_folder import resolve
 from cai.rows import WHOLE
 from cai.steps import EvalStep, StageStep, Step, TrainStep, model_of
@@ -110,20 +110,18 @@ def _folder(engine: Engine | None) -> set[Path]:
 def chain(steps: Sequence[Step]) -> list[StageStep]:
     """The steps at the head of `steps` that stream into each other without a barrier.
 
-    Each reads nothing but what the one before it writes, row by row, and asks the same engine: another one
-    would have to be held beside it.
+    Each reads nothing but what the one before it writes, row by row, and asks an engine that there is room
+    for beside the others.
     """
     head = steps[0]
     assert isinstance(head, StageStep)
     linked = [head]
-    engine = head.engine
     for step in steps[1:]:
         if not isinstance(step, StageStep) or step.inputs != (linked[-1].output,):
             break
         if step.stage.groups or step.limit is not None or step.part != WHOLE:
             break
-        if step.engine is not None and engine is not None and step.engine != engine:
+        if not fit_together([one.engine for one in (*linked, step) if one.engine is not None]):
             break
-        engine = engine or step.engine
         linked.append(step)
     return linked

@@ -205,7 +205,7 @@ class TestLimits:
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_a_text_ends_at_the_window(self, kind, monkeypatch):
-        monkeypatch.setattr("cai.engines._session._ends", lambda model, tokenizer: frozenset())
+        monkeypatch.setattr("cai.engines._session.end_tokens", lambda tokenizer, listed: frozenset())
         [reply] = answers(session(kind=kind), [ask("x" * 80, Sampling(max_tokens=500, temperature=0))])
         assert reply.finish == "length" and reply.prompt_tokens + reply.new_tokens == 128
 

@@ -54,12 +54,12 @@ def tokenizer(template: str | None = CHATML, merges: tuple[tuple[str, str], ...]
     return wrapped
 
 
-def model(seed: int = 0, dtype: torch.dtype = torch.float32, vocab: int = 262) -> Any:
+def model(seed: int = 0, dtype: torch.dtype = torch.float32, vocab: int = 262, width: int = 16) -> Any:
     """A random two-layer Llama of 16 dimensions with tied embeddings and a context of 128."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocab,
-        hidden_size=16,
+        hidden_size=width,
         intermediate_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
@@ -73,8 +73,8 @@ def model(seed: int = 0, dtype: torch.dtype = torch.float32, vocab: int = 262) -
     return LlamaForCausalLM(config).to(dtype).eval()
 
 
-def folder(path: Path, seed: int = 0, template: str | None = CHATML) -> Path:
+def folder(path: Path, seed: int = 0, template: str | None = CHATML, width: int = 16) -> Path:
     """A model folder on disk."""
-    model(seed).save_pretrained(path)
+    model(seed, width=width).save_pretrained(path)
     tokenizer(template).save_pretrained(path)
     return path

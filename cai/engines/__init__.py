@@ -89,10 +89,24 @@ class Session(Protocol):
 
 
 class Engine(Protocol):
-    """What opens a session: a frozen dataclass whose fields are its TOML keys. Cheap until opened."""
+    """What opens a session: a frozen dataclass whose fields are its TOML keys. Cheap until opened.
+
+    It may have a method `share() -> float`, the share of the device it takes (without it, all), and its
+    sessions one `become(engine) -> bool`: go on as another engine in place, if that is possible.
+    """
 
     def open(self) -> Session: ...
 
     def identity(self) -> dict[str, Any]:
         """What changes the answers: kind, model, weights digest, precision; not batch sizes or devices."""
         ...
+
+
+def fit_together(engines: Sequence[Engine]) -> bool:
+    """Whether the device can hold these engines at once, equal ones being one."""
+    distinct: list[Engine] = []
+    for engine in engines:
+        if engine not in distinct:
+            distinct.append(engine)
+    shares = [engine.share() if hasattr(engine, "share") else 1.0 for engine in distinct]
+    return len(distinct) < 2 or sum(shares) <= 1 + 1e-9

@@ -1,12 +1,16 @@
 """A request in words -> what the model has to do, in token ids; and back from ids to the reply's text."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cai.chat import encode_example, encode_prompt
 from cai.engines import Options, Request, Sampling, Score
 from cai.errors import CaiError
-from cai.records import Message
+from cai.records import Message, Messages
+
+log = logging.getLogger(__name__)
 
 CONTEXT = 4  # ids of a prefix that decoding needs to see, so that a space between it and the answer stays
 
@@ -53,6 +57,28 @@ def text_of(tokenizer: Any, written: tuple[int, ...], context: tuple[int, ...] =
         if both.startswith(given):
             return both[len(given) :]
     return _decode(tokenizer, written)
+
+
+def answer_of(tokenizer: Any, task: Writing, written: tuple[int, ...]) -> str:
+    """The reply's text: what was written, up to the first stop string."""
+    text = text_of(tokenizer, written, task.context)
+    cut = cut_at_stop(text, task.sampling.stop)
+    return text if cut is None else cut
+
+
+def end_tokens(tokenizer: Any, listed: int | Sequence[int] | None) -> frozenset[int]:
+    """The tokens that end an answer: those `listed` in the model's generation config, EOS, and the template's
+    end of turn.
+    """
+    ends = {listed} if listed is None or isinstance(listed, int) else set(listed)
+    ends.add(tokenizer.eos_token_id)
+    turn: Messages = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
+    try:
+        ends.add(encode_example(tokenizer, turn).ids[-1])
+    except CaiError:
+        # A template that ends no turn with a token of its own: the others have to do.
+        log.debug("no end-of-turn token", exc_info=True)
+    return frozenset(end for end in ends if end is not None)
 
 
 def cut_at_stop(text: str, stop: tuple[str, ...]) -> str | None:

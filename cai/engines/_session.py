@@ -10,15 +10,13 @@ from typing import Any
 
 import torch
 
-from cai.chat import encode_example
 from cai.engines import Reply, Request
 from cai.engines._fit import packs
 from cai.engines._lane import Done, Lane, Speaker
 from cai.engines._packing import Job
 from cai.engines._plain import PlainLane
-from cai.engines._requests import Unanswerable, Writing, cut_at_stop, prepare, text_of
+from cai.engines._requests import Unanswerable, Writing, answer_of, end_tokens, prepare
 from cai.errors import CaiError
-from cai.records import Messages
 
 PACK_TOKENS = 1024  # tokens of prompts that a thread reads in one pass
 PACK_LOGITS = 1 << 26  # and at most so many logits
@@ -98,7 +96,8 @@ class LocalSession:
     def _start(self, model: Any, threads: int) -> list[threading.Thread]:
         """On the CPU several lanes, each in a thread; on a GPU one, which alone fills it."""
         kind: type[Lane] | type[PlainLane] = Lane if packs(model) else PlainLane
-        speaker = Speaker(tokenizer=self._tokenizer, ends=_ends(model, self._tokenizer))
+        listed = model.generation_config.eos_token_id if model.generation_config else None
+        speaker = Speaker(tokenizer=self._tokenizer, ends=end_tokens(self._tokenizer, listed))
         count = min(threads or _cores(), self._batch) if model.device.type == "cpu" else 1
         share, rest = divmod(self._batch, count)
         lanes = [kind(model, speaker, slots=share + (at < rest)) for at in range(count)]
@@ -159,9 +158,7 @@ class LocalSession:
         task = done.job.task
         text = ""
         if isinstance(task, Writing):
-            text = text_of(self._tokenizer, done.written, task.context)
-            cut = cut_at_stop(text, task.sampling.stop)
-            text = text if cut is None else cut
+            text = answer_of(self._tokenizer, task, done.written)
         reply = Reply(
             text=text,
             finish=done.finish,
@@ -176,19 +173,3 @@ class LocalSession:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end an answer: those the model's generation config names, EOS, and the template's end
-    of turn.
-    """
-    listed = model.generation_config.eos_token_id if model.generation_config else None
-    ends = set(listed) if isinstance(listed, list) else {listed}
-    ends.add(tokenizer.eos_token_id)
-    turn: Messages = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
-    try:
-        ends.add(encode_example(tokenizer, turn).ids[-1])
-    except CaiError:
-        # A template that ends no turn with a token of its own: the others have to do.
-        log.debug("no end-of-turn token", exc_info=True)
-    return frozenset(end for end in ends if end is not None)

@@ -67,6 +67,10 @@ class Scripted:
         """A session; there is nothing to load."""
         return ScriptedSession(self.answer, capacity=self.capacity)
 
+    def share(self) -> float:
+        """It needs no device."""
+        return 0.0
+
     def identity(self) -> dict[str, Any]:
         """The rules are the model."""
         rules = [vars(rule) for rule in self.rules]
