@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cai import shipped
+from cai import manifest, shipped
 from cai.config import build, mistyped
 from cai.engines import Engine
 from cai.errors import CaiError, suggest
@@ -148,14 +148,22 @@ def _fields(plugin: Any) -> set[str]:
 def input_file(name: str, where: str, shard: Shard | None = None) -> Path:
     """The file of rows that `name` means: a path of the user's own, or a shipped one.
 
-    Where a shard is worked on and there is no such file, it is this shard's of that name, if there is one.
+    Where a shard is worked on, it is the file of that name of this shard, if there is one; but not if there
+    is a whole file too that was made otherwise.
     """
     path = Path(name)
-    if shard and not path.exists() and path_of(path, shard).is_file():
+    if shard and _stands_for(path_of(path, shard), path):
         return path_of(path, shard)
     if path.is_dir():
         raise CaiError(f"'{name}' is a folder", where=where, next="give a .jsonl file")
     return path if path.is_file() else shipped.find(str(path.parent), name, where)
+
+
+def _stands_for(part: Path, whole: Path) -> bool:
+    if not part.is_file() or not whole.exists():
+        return part.is_file()
+    made, other = manifest.read(part), manifest.read(whole)
+    return made is not None and other is not None and manifest.whole(made["identity"]) == other["identity"]
 
 
 def check_weights(value: Any, inputs: int, where: str) -> tuple[float, ...]:

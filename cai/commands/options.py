@@ -172,8 +172,8 @@ SHARD = click.Option(
     type=_ShardType(),
     metavar="I/N",
     help="Make only the I-th of N shards, by the prompts' digests. NAME.jsonl is written as "
-    "NAME.I-of-N.jsonl, and an input that is there only by shard is read so: every machine is given the same command but for I. "
-    "`cai merge` puts the shards together.",
+    "NAME.I-of-N.jsonl, and an input that is there only by shard is read so: every machine is given "
+    "the same command but for I. `cai merge` puts the shards together.",
 )
 OUTPUT = click.Option(["-o", "--output"], required=True, metavar="FILE", help="The .jsonl file to write.")
 
