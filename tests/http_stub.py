@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint for tests, in a thread, or to be killed as a process: http_stub.py PORT DELAY.
+"""An OpenAI-compatible endpoint for tests: in a thread, or as a process to be killed.
 
 Its answers are the scripted engine's. It misbehaves on order: `faults` are used up one a request, canaries
 not counted; `canary` is what befalls each of those.
@@ -6,8 +6,10 @@ not counted; `canary` is what befalls each of those.
 
 import asyncio
 import json
+import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -134,7 +136,7 @@ def request_of(body: dict[str, Any]) -> Request:
     messages, prefix = tuple(body["messages"]), ""
     if body.get("continue_final_message"):
         messages, prefix = messages[:-1], messages[-1]["content"]
-    want: Any = Options(options=("A", "B")) if body.get("logprobs") else Sampling()
+    want: Any = Options(options=(" A", " B")) if body.get("logprobs") else Sampling()
     return Request(messages=messages, want=want, prefix=prefix, seed=body.get("seed", 0))
 
 
@@ -150,7 +152,7 @@ def chat_answer(body: dict[str, Any]) -> dict[str, Any]:
             for token, logp in zip(request.want.options, reply.logps, strict=True)
         ]
         choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}]}
-        choice["message"]["content"] = "A"
+        choice["message"]["content"] = " A"
     usage = {
         "prompt_tokens": reply.prompt_tokens,
         "completion_tokens": max(1, reply.new_tokens),
@@ -190,9 +192,19 @@ def serving(stub: Stub | None = None, port: int = 0) -> Iterator[Stub]:
 
 async def forever(port: int, delay: float) -> None:
     server = await asyncio.start_server(Stub(delay=delay).serve, "127.0.0.1", port)
-    print("ready", flush=True)
+    print(os.getpid(), server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
+def reborn(port: int, delay: float, pause: float) -> None:
+    """Serve in a child; `pause` seconds after it was killed, in another. Each says its pid and port."""
+    while True:
+        child = os.fork()
+        if child == 0:
+            asyncio.run(forever(port, delay))
+        os.waitpid(child, 0)
+        time.sleep(pause)
+
+
 if __name__ == "__main__":
-    asyncio.run(forever(int(sys.argv[1]), float(sys.argv[2])))
+    reborn(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]))

@@ -174,7 +174,8 @@ class ServerSession:
                     continue
                 counted += 1
                 if counted > self._retries:
-                    raise Refused(f"no usable answer in {counted} tries; the last: {error}") from None
+                    times = "1 try" if counted == 1 else f"{counted} tries"
+                    raise Refused(f"no usable answer in {times}; the last: {error}") from None
             await asyncio.sleep(backoff(name, tries))
 
     async def _try(self, call: Call, endpoint: Endpoint, name: str) -> Any:
