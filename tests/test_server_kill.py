@@ -1,4 +1,4 @@
-"""Endpoints killed with SIGKILL under load: nothing is lost, nothing is there twice, no row is another one."""
+"""Endpoints killed with SIGKILL under load: nothing is lost, nothing is there twice, no row differs."""
 
 import json
 import os
@@ -41,8 +41,10 @@ class Process:
 
     def end(self) -> None:
         self._parent.kill()
-        self._parent.communicate()
+        self._parent.wait()
         os.kill(self._child, signal.SIGKILL)
+        assert self._parent.stdout is not None
+        self._parent.stdout.close()
 
     def _wait(self) -> None:
         assert self._parent.stdout is not None
@@ -130,7 +132,7 @@ def test_a_run_whose_endpoints_die_for_good_goes_on_with_others(tmp_path: Path) 
         with processes(1) as [endpoint]:
             doomed = Server(model=MODEL, endpoints=(endpoint.url,), concurrency=4, patience=0.5)
             threading.Timer(0.4, endpoint.end).start()
-            with pytest.raises(config.CaiError, match="no endpoint has answered for 0.5 s"):
+            with pytest.raises(config.CaiError, match="no endpoint has answered"):
                 work(tmp_path / "broken", doomed)
             endpoint.end = lambda: None  # type: ignore[method-assign]
         assert work(tmp_path / "broken", other) == expected
