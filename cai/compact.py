@@ -38,6 +38,17 @@ class Table:
                 slot = self._slot(high, low)
         self._high[slot], self._low[slot], self._above[slot] = high, low, number + 1
 
+    def count(self, key: bytes) -> int:
+        """How often a key was counted before."""
+        high, low = _HALVES.unpack(key)
+        slot = self._slot(high, low)
+        above = self._above[slot]
+        if above:
+            self._above[slot] = above + 1
+        else:
+            self.put(key, 0)
+        return above
+
     def _allocate(self, slots: int) -> None:
         # The number plus one: 0 is a free slot.
         self._high, self._low, self._above = (array("Q", bytes(8 * slots)) for _ in range(3))

@@ -6,6 +6,7 @@ a key, so order, batch size, sharding and crashes cannot change either.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
@@ -27,9 +28,13 @@ class Message(TypedDict):
 Messages = tuple[Message, ...]
 
 
+# Made once: json.dumps would make one for every call that is not the plainest.
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
 def digest(*parts: Any) -> str:
     """128 bits of BLAKE2b over the canonical JSON of `parts`, as 32 hexadecimal digits."""
-    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    text = _CANONICAL.encode(parts)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -240,8 +245,9 @@ def prompt_from(row: Any, occurrence: Callable[[str], int] | None, where: str) -
     """A fresh `Record` from a line of a request set: a string, or an object with `prompt`: a string or
     messages.
 
-    `occurrence` says how often a prompt id was seen before, so that a repeated prompt is a record of its
-    own. Everything else in the object must be a plain value and becomes `meta`.
+    `occurrence`, called once for a prompt that is sound, says how often its id was seen before, so that a
+    repeated prompt is a record of its own. Everything else in the object must be a plain value and becomes
+    `meta`.
     """
     fields = {"prompt": row} if isinstance(row, str) else row
     if not isinstance(fields, Mapping) or "prompt" not in fields:
@@ -254,6 +260,8 @@ def prompt_from(row: Any, occurrence: Callable[[str], int] | None, where: str) -
             raise CaiError(
                 f"'{key}' is no plain value", where=where, next="use a string, a number, true or false"
             )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise CaiError(f"'{key}' is too large a number", where=where, next="write it as a string")
     prompt_id = digest("prompt", prompt)
     seen = occurrence(prompt_id) if occurrence else 0
     return Record(id=digest("record", prompt_id, seen, 0), prompt_id=prompt_id, prompt=prompt, meta=meta)

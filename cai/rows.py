@@ -6,7 +6,6 @@ file.
 """
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -245,10 +244,7 @@ def _item(line: _Line, kind: type[Any], seen: Table, strict: bool) -> Item:
         _check_kind(fields, kind, line.path)
         if kind is not Record or _looks_like(Record, fields):
             return Item(key_of(line.raw), decode(kind, fields, line.where), line.at)
-        record = prompt_from(fields, lambda prompt_id: seen.get(bytes.fromhex(prompt_id)) or 0, line.where)
-        _check_finite(record.meta, line.where)
-        prompt = bytes.fromhex(record.prompt_id)
-        seen.put(prompt, (seen.get(prompt) or 0) + 1)
+        record = prompt_from(fields, lambda prompt_id: seen.count(bytes.fromhex(prompt_id)), line.where)
         # Equal requests are items of their own, and so are their keys.
         return Item(key_of(line.raw, record.id.encode()), record, line.at)
     except _WrongFileError:
@@ -261,7 +257,7 @@ def _item(line: _Line, kind: type[Any], seen: Table, strict: bool) -> Item:
 
 def _parse(line: _Line) -> Any:
     try:
-        return json.loads(line.raw.decode(), parse_constant=_no_constant)
+        return _DECODER.decode(line.raw.decode())
     except UnicodeDecodeError as error:
         raise CaiError(
             "this line is no text in UTF-8", where=line.where, next="save the file as UTF-8"
@@ -278,10 +274,7 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _check_finite(meta: Mapping[str, Any], where: str) -> None:
-    for key, value in meta.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise CaiError(f"'{key}' is too large a number", where=where, next="write it as a string")
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _looks_like(kind: type[Any], fields: Any) -> bool:

@@ -33,6 +33,12 @@ def test_a_table_grows_and_keys_that_want_one_slot_stay_apart() -> None:
     assert table.get(pairs[7][0]) == 2**60
 
 
+@given(st.lists(st.sampled_from([b"%016d" % number for number in range(5)])))
+def test_a_table_counts(seen: list[bytes]) -> None:
+    table = Table()
+    assert [table.count(key) for key in seen] == [seen[:at].count(key) for at, key in enumerate(seen)]
+
+
 @given(st.lists(st.binary(min_size=3, max_size=3), max_size=200))
 def test_a_sorter_sorts(records: list[bytes]) -> None:
     sorter = Sorter()
