@@ -23,7 +23,7 @@ from typing import Any
 from cai import shipped
 from cai.config import build, read_toml
 from cai.errors import CaiError, suggest
-from cai.records import digest, draw
+from cai.records import digest, draws
 
 WORDINGS = ("critique", "revision", "preference")
 
@@ -93,7 +93,9 @@ class Constitution:
         and the first to finish is drawn, with probability weight_i / sum of weights. So to add or edit one
         principle changes no draw among the others.
         """
-        return min(self.principles, key=lambda one: -math.log(1 - draw(seed, *key, one.id)) / one.weight)
+        numbers = draws(seed, *key, last=[one.id for one in self.principles])
+        finishes = [-math.log(1 - u) / one.weight for u, one in zip(numbers, self.principles, strict=True)]
+        return self.principles[finishes.index(min(finishes))]
 
     def subset(self, tags: Iterable[str]) -> "Constitution":
         """Only the principles that carry one of `tags`; `CaiError` when none does."""

@@ -88,7 +88,8 @@ class Journal:
 
     def read(self, offset: int) -> Entry:
         """The entry that starts at `offset`."""
-        self._reader.seek(offset)
+        if self._reader.tell() != offset:
+            self._reader.seek(offset)
         head, *rows = self._reader.readline().rstrip(b"\n").split(b"\t")
         fields = json.loads(head)
         cut = len(rows) - fields["rejects"]

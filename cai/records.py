@@ -7,7 +7,7 @@ a key, so order, batch size, sharding and crashes cannot change either.
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Literal, TypedDict
@@ -40,7 +40,21 @@ def digest(*parts: Any) -> str:
 
 def draw(seed: int, *key: Any) -> float:
     """A uniform number in [0, 1) that depends on nothing but the seed and the key."""
-    return int(digest("draw", seed, *key)[:13], 16) / 16**13
+    return _uniform(digest("draw", seed, *key))
+
+
+def draws(seed: int, *key: Any, last: Iterable[str]) -> Iterator[float]:
+    """`draw(seed, *key, one)` for each `one` of `last`; what they share is digested once."""
+    shared = _CANONICAL.encode(("draw", seed, *key)).removesuffix("]")
+    begun = blake2b(f"{shared},".encode("utf-8", "surrogatepass"), digest_size=16)
+    for one in last:
+        hashed = begun.copy()
+        hashed.update(f"{_CANONICAL.encode(one)}]".encode("utf-8", "surrogatepass"))
+        yield _uniform(hashed.hexdigest())
+
+
+def _uniform(mark: str) -> float:
+    return int(mark[:13], 16) / 16**13
 
 
 def draw_seed(seed: int, *key: Any) -> int:

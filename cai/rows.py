@@ -66,7 +66,7 @@ class _Line(NamedTuple):
     number: int
     offset: int
     raw: bytes
-    at: Place = ()
+    at: Place
 
     @property
     def where(self) -> str:
@@ -151,7 +151,7 @@ def read_comparisons(path: Path) -> Iterator[Comparison]:
 
 def read_verdicts(path: Path) -> Iterator[dict[str, Any]]:
     """The rows that an eval wrote."""
-    return (_parse(line) for line in _lines(path))
+    return (_parse(line) for line in _placed([path]))
 
 
 def read_prompts(path: Path, *, strict: bool = False, limit: int | None = None) -> Iterator[Record | Reject]:
@@ -172,15 +172,19 @@ def _placed(paths: Sequence[Path]) -> Iterator[_Line]:
     """
     sharded = [places_of(path).exists() for path in paths]
     if not any(sharded):
-        lines = chain.from_iterable(map(_lines, paths))
-        yield from (line._replace(at=(at,)) for at, line in enumerate(lines))
+        numbers = zip(count())
+        yield from chain.from_iterable(_lines(path, numbers) for path in paths)
         return
     depth = max(_depth(path) for path, known in zip(paths, sharded, strict=True) if known)
     for file, (path, known) in enumerate(zip(paths, sharded, strict=True)):
-        places = row_places(path) if known else ((at,) for at in count())
-        for line, place in zip(_lines(path), places, strict=False):
-            at = (file, *place, *(0,) * (depth - len(place))) if len(paths) > 1 else place
-            yield line._replace(at=at)
+        places: Iterator[Place] = row_places(path) if known else zip(count())
+        if len(paths) > 1:
+            places = _after(file, places, depth)
+        yield from _lines(path, places)
+
+
+def _after(file: int, places: Iterator[Place], depth: int) -> Iterator[Place]:
+    return ((file, *place, *(0,) * (depth - len(place))) for place in places)
 
 
 def _depth(path: Path) -> int:
@@ -222,8 +226,8 @@ def _read_groups(kind: type[Any], paths: Sequence[Path], strict: bool, notes: So
             items = []
             for note in group:
                 *at, file, offset, number = unpack(f">{(len(note) - len(place)) // 8}Q", note[len(place) :])
-                line = _line_at(handles[file], paths[file], offset, number)
-                items.append(_item(line._replace(at=tuple(at)), kind, seen, strict))
+                line = _line_at(handles[file], paths[file], offset, number, tuple(at))
+                items.append(_item(line, kind, seen, strict))
             if isinstance(items[0].value, Reject) and kind is not Reject:
                 yield items[0]
             else:
@@ -303,7 +307,7 @@ def _reject(line: _Line, problem: CaiError) -> Reject:
     )
 
 
-def _lines(path: Path) -> Iterator[_Line]:
+def _lines(path: Path, places: Iterator[Place]) -> Iterator[_Line]:
     """The lines that are not blank, without line ends and byte order mark; `CaiError` when there is none."""
     empty = True
     with _open(path) as file:
@@ -314,7 +318,7 @@ def _lines(path: Path) -> Iterator[_Line]:
                 if empty:
                     _check_start(raw, path)
                 empty = False
-                yield _Line(path, number, offset, raw)
+                yield _Line(path, number, offset, raw, next(places))
             offset += len(whole)
     # A shard may hold none of the prompts.
     if empty and not places_of(path).exists():
@@ -323,9 +327,9 @@ def _lines(path: Path) -> Iterator[_Line]:
         raise CaiError("there is no row in this file", where=str(path), next=next_step)
 
 
-def _line_at(file: BinaryIO, path: Path, offset: int, number: int) -> _Line:
+def _line_at(file: BinaryIO, path: Path, offset: int, number: int, at: Place) -> _Line:
     file.seek(offset)
-    return _Line(path, number, offset, _bare(file.readline(), offset))
+    return _Line(path, number, offset, _bare(file.readline(), offset), at)
 
 
 def _bare(whole: bytes, offset: int) -> bytes:

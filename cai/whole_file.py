@@ -1,7 +1,7 @@
 """Files that are in their place whole or not at all."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ class WholeFile:
         self._file.close()
         self._temporary.unlink(missing_ok=True)
 
-    def add(self, lines: Iterable[bytes]) -> None:
+    def add(self, lines: Sequence[bytes]) -> None:
         """Write lines, given without their ends."""
+        if not lines:
+            return
         text = b"".join([line + b"\n" for line in lines])
         self._file.write(text)
         self._digest.update(text)
