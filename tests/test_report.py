@@ -1,6 +1,7 @@
 """The summary of a run, from manifests written by hand, and how it reads."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from cai.cli import run
 from cai.evals import Number
 from cai.evals._numbers import to_json
 from cai.records import Annotation, Candidate, Comparison, to_row, user
-from cai.report.summary import Line, summarise
+from cai.report.summary import Line, Tokens, summarise
 from cai.report.terminal import short
 
 
@@ -22,7 +23,7 @@ def output(run: Path, name: str, identity: dict[str, Any], complete: bool = True
         "identity": identity,
         "started": f"2026-01-01T00:00:0{len(list(run.glob('*.json')))}+00:00",
         "counts": {"items": 4, "rows": 3, "rejects": {"empty": 1}},
-        "tokens": {"prompt": 9, "cached": 0, "generated": 1200},
+        "tokens": {"prompt": 9000, "cached": 4000, "generated": 1200},
         "seconds": 2.5,
         **facts,
     }
@@ -77,18 +78,22 @@ def test_lines_follow_the_recipe_and_say_how_far_each_step_is(finished: Path) ->
         state="complete",
         rows=3,
         rejects={"empty": 1},
-        tokens=1200,
+        tokens=Tokens(prompt=9000, cached=4000, generated=1200),
         seconds=2.5,
     )
     assert lines[2].rejects == {"no answer": 2, "too long": 1}
-    assert lines[2].note == "12 steps, loss 2.0000 -> 0.5000"
+    assert lines[2].note == "12 steps, 5,000 tokens, loss 2.0000 -> 0.5000"
 
 
 def test_the_report_as_it_is_printed(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", str(finished)]) == 0
     words = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "responses generate complete 3 1 1,200 2.5" in words
-    assert "sl-cai sft complete 40 3 5,000 7.0 12 steps, loss 2.0000 -> 0.5000" in words
+    assert "responses generate complete 3 1 2.5" in words
+    assert "sl-cai sft complete 40 3 7.0 12 steps, 5,000 tokens, loss 2.0000 -> 0.5000" in words
+    assert "all 14.5" in words
+    assert "step prompt cached generated generated a second" in words
+    assert "responses 9,000 4,000 1,200 480" in words
+    assert "all 27,000 12,000 3,600" in words
     assert "rivals not begun" in words
     assert "responses empty 1" in words
     assert "table (95 % intervals)" in words
@@ -100,6 +105,80 @@ def test_the_report_as_it_is_printed(finished: Path, capsys: pytest.CaptureFixtu
     [resume] = [line for line in words if line.startswith("cai run")]
     assert resume == f"cai run {finished / 'recipe.toml'} goes on with critiques, rivals"
     assert any(line.startswith(f"cai chat {finished / 'sl-cai'}") for line in words)
+
+
+def test_tokens_are_priced(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prices = ["--price-prompt", "2", "--price-cached", "0.5", "--price-generated", "10"]
+    assert run(["report", str(finished), *prices]) == 0
+    words = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    # 5,000 fresh at 2, 4,000 cached at 0.5 and 1,200 generated at 10, a million.
+    assert "step prompt cached generated price generated a second" in words
+    assert "responses 9,000 4,000 1,200 0.02 480" in words
+    assert "all 27,000 12,000 3,600 0.07" in words
+    assert run(["report", str(finished), "--price-prompt", "1000", "--price-generated", "10000"]) == 0
+    # Without a price of their own, cached tokens cost what others do.
+    assert "responses 9,000 4,000 1,200 21.00 480" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("prices", "missing"),
+    [(["--price-cached", "1"], "prompt"), (["--price-prompt", "1"], "generated")],
+)
+def test_a_price_alone_is_a_usage_error(
+    finished: Path, capsys: pytest.CaptureFixture[str], prices: list[str], missing: str
+) -> None:
+    assert run(["report", str(finished), *prices]) == 2
+    assert capsys.readouterr().err == (
+        f"error: '--price-{missing}' is missing; give a price for prompt and generated tokens\n"
+    )
+
+
+RECIPE = """
+constitution = "harmless"
+[engines.start]
+type = "scripted"
+[[steps]]
+name = "zebra"
+stage = "generate"
+engine = "start"
+from = "prompts.jsonl"
+[[steps]]
+name = "mouse"
+stage = "critique"
+engine = "start"
+[[steps]]
+name = "ant"
+stage = "revise"
+engine = "start"
+"""
+
+
+def test_chained_steps_stand_in_the_order_of_making_and_their_seconds_add_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("prompts.jsonl").write_text("".join(f'{{"prompt": "request {n}"}}\n' for n in range(300)))
+    Path("recipe.toml").write_text(RECIPE)
+    began = time.monotonic()
+    assert run(["run", "recipe.toml", "-o", "x", "--quiet"]) == 0
+    took = time.monotonic() - began
+    lines = summarise(Path("x")).lines
+    assert [line.name for line in lines] == ["zebra", "mouse", "ant"]
+    assert 0.3 * took < sum(line.seconds for line in lines) <= took
+    assert all(line.seconds > 0 for line in lines)
+
+
+def test_merged_shards_are_not_summed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("prompts.jsonl").write_text("".join(f'{{"prompt": "request {n}"}}\n' for n in range(9)))
+    command = ["generate", "prompts.jsonl", "--engine", "scripted", "-o", "x/a.jsonl", "--quiet", "--shard"]
+    assert run([*command, "1/2"]) == run([*command, "2/2"]) == 0
+    apart = summarise(tmp_path / "x").lines
+    assert [line.name for line in apart] == ["a.1-of-2", "a.2-of-2"]
+    assert run(["merge", "x"]) == 0
+    [line] = summarise(tmp_path / "x").lines
+    assert (line.name, line.rows, line.tokens) == ("a", 9, apart[0].tokens + apart[1].tokens)
+    assert line.seconds == pytest.approx(apart[0].seconds + apart[1].seconds)
 
 
 def test_what_was_measured_on_nothing_has_no_value(

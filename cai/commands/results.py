@@ -6,15 +6,41 @@ import click
 
 from cai.errors import UsageError
 
+PRICE = click.FloatRange(min=0)
+
 
 @click.command(short_help="What a run made: counts, rejects, cost, numbers, where to look next.")
 @click.argument("run", metavar="RUN")
 @click.option("--groups", is_flag=True, help="Break the numbers down by group.")
-def report(run: str, groups: bool) -> None:
-    """Sum up the run in the folder RUN."""
+@click.option("--price-prompt", type=PRICE, metavar="P", help="Price of a million prompt tokens.")
+@click.option(
+    "--price-cached", type=PRICE, metavar="P", help="Of a million cached ones.  [default: as others]"
+)
+@click.option("--price-generated", type=PRICE, metavar="P", help="Price of a million generated tokens.")
+def report(
+    run: str,
+    groups: bool,
+    price_prompt: float | None,
+    price_cached: float | None,
+    price_generated: float | None,
+) -> None:
+    """Sum up the run in the folder RUN: rows, rejects, tokens, seconds, numbers; with prices, what it cost.
+
+    The seconds of steps that streamed into each other are their share of the time by tokens, so they add up.
+    """
+    from cai.report.summary import Prices
     from cai.report.terminal import print_report
 
-    print_report(Path(run), groups=groups)
+    prices = None
+    if price_prompt is not None and price_generated is not None:
+        cached = price_prompt if price_cached is None else price_cached
+        prices = Prices(prompt=price_prompt, cached=cached, generated=price_generated)
+    elif (price_prompt, price_cached, price_generated) != (None, None, None):
+        missing = "prompt" if price_prompt is None else "generated"
+        raise UsageError(
+            f"'--price-{missing}' is missing", next="give a price for prompt and generated tokens"
+        )
+    print_report(Path(run), groups=groups, prices=prices)
 
 
 @click.command(short_help="One row of a run, with all that was made for it.")

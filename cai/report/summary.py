@@ -13,20 +13,52 @@ from cai.recipe import output_names
 from cai.records import Comparison
 from cai.rows import read_rows
 from cai.runs import Listing, runs_in
+from cai.shards import name_of
 
 ABSENT = "not begun"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """What was asked of a model: `cached` ones are some of the `prompt`."""
+
+    prompt: int = 0
+    cached: int = 0
+    generated: int = 0
+
+    def __add__(self, other: "Tokens") -> "Tokens":
+        return Tokens(
+            prompt=self.prompt + other.prompt,
+            cached=self.cached + other.cached,
+            generated=self.generated + other.generated,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prices:
+    """What a million tokens cost, in whatever money."""
+
+    prompt: float
+    cached: float
+    generated: float
+
+    def of(self, tokens: Tokens) -> float:
+        """The cost of so many; cached prompt tokens are not paid as others a second time."""
+        fresh = tokens.prompt - tokens.cached
+        paid = fresh * self.prompt + tokens.cached * self.cached + tokens.generated * self.generated
+        return paid / 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
 class Line:
-    """One output of a run: what it is, how far it is, what it took."""
+    """One output of a run: what it is, how far it is, what was asked of a model for it, how long it took."""
 
     name: str
     kind: str
     state: str
     rows: int = 0
     rejects: Mapping[str, int] = field(default_factory=dict)
-    tokens: int = 0
+    tokens: Tokens = Tokens()
     seconds: float = 0.0
     note: str = ""
 
@@ -63,10 +95,16 @@ class Summary:
 
 
 def summarise(run: Path) -> Summary:
-    """The summary of a run's folder. Raises `CaiError` when there is nothing of a run in it."""
+    """The summary of a run's folder. Raises `CaiError` when there is nothing of a run in it.
+
+    A recipe's steps stand in its order, all else in the order of making. Shards that were merged are left
+    out: what they took is in the sums of the whole.
+    """
     if not run.is_dir():
         raise CaiError(f"there is no run '{run}'", next="cai runs lists them")
     found = {listing.name: listing for listing in runs_in(run)}
+    for name in [name for name in found if _is_merged(name, found)]:
+        del found[name]
     recipe = run / "recipe.toml"
     order = output_names(recipe) if recipe.is_file() else []
     if not found and not order:
@@ -79,6 +117,12 @@ def summarise(run: Path) -> Summary:
         tables=tuple(_table(listing) for listing in complete if "numbers" in listing.manifest),
         orders=tuple(filter(None, map(_orders, complete))),
     )
+
+
+def _is_merged(name: str, found: Mapping[str, Listing]) -> bool:
+    """Whether this is a shard of what is there as a whole, made of shards."""
+    whole = found.get(name_of(Path(f"{name}.jsonl")))
+    return "shard" in found[name].manifest["identity"] and whole is not None and "shards" in whole.manifest
 
 
 def _line(name: str, listing: Listing | None, run: Path) -> Line:
@@ -95,22 +139,22 @@ def _line(name: str, listing: Listing | None, run: Path) -> Line:
         state=listing.state,
         rows=counts["rows"],
         rejects=counts["rejects"],
-        tokens=listing.manifest["tokens"]["generated"],
+        tokens=Tokens(**listing.manifest["tokens"]),
         seconds=listing.manifest["seconds"],
     )
 
 
 def _trained(listing: Listing) -> Line:
     came = trained.summary(listing.path)
+    losses = f"loss {came['first_loss']:.4f} -> {came['last_loss']:.4f}"
     return Line(
         name=listing.name,
         kind=listing.manifest["identity"]["objective"]["kind"],
         state=listing.state,
         rows=came["rows"],
         rejects=trained.left_out(listing.path),
-        tokens=came["tokens"],
         seconds=came["seconds"],
-        note=f"{came['steps']} steps, loss {came['first_loss']:.4f} -> {came['last_loss']:.4f}",
+        note=f"{came['steps']} steps, {came['tokens']:,} tokens, {losses}",
     )
 
 

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from cai import manifest
 from cai.evals import Number
-from cai.report.summary import ABSENT, Line, Orders, Summary, Table, summarise, table_of
+from cai.report.summary import (
+    ABSENT,
+    Line,
+    Orders,
+    Prices,
+    Summary,
+    Table,
+    Tokens,
+    summarise,
+    table_of,
+)
 from cai.runs import runs_in
 from cai.terminal import console, sanitise
 
@@ -14,11 +24,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def print_report(run: Path, *, groups: bool = False) -> None:
-    """Print steps, rejects, the judge's bias and every eval's numbers, then where to look next."""
+def print_report(run: Path, *, groups: bool = False, prices: Prices | None = None) -> None:
+    """Print steps, tokens, rejects, the judge's bias and every eval's numbers, then where to look next.
+
+    With `prices` each step's tokens are priced, and all of them together.
+    """
     summary = summarise(run)
     out = console()
     _print_steps(summary.lines, out)
+    _print_tokens(summary.lines, prices, out)
     _print_rejects(summary.lines, out)
     for orders in summary.orders:
         out.print(_orders(orders))
@@ -83,17 +97,32 @@ def _grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], out
 def _print_steps(lines: Sequence[Line], out: "Console") -> None:
     rows = []
     for line in lines:
+        cells = [f"{line.rows:,}", f"{sum(line.rejects.values()):,}", f"{line.seconds:.1f}"]
         done = line.state != ABSENT
-        cost = [
-            f"{line.rows:,}",
-            f"{sum(line.rejects.values()):,}",
-            f"{line.tokens:,}",
-            f"{line.seconds:.1f}",
-        ]
-        rows.append([line.name, line.kind, line.state, *(cost if done else [""] * 4), line.note])
-    # Steps that stream into each other share their seconds, so these have no sum.
-    rows.append([""] * 5 + [f"{sum(line.tokens for line in lines):,}", "", ""])
-    _grid("Steps", ["step", "what", "state", "rows", "rejects", "tokens", "seconds", ""], rows, out)
+        rows.append([line.name, line.kind, line.state, *(cells if done else [""] * 3), line.note])
+    rows.append(["all", *[""] * 4, f"{sum(line.seconds for line in lines):.1f}", ""])
+    _grid("Steps", ["step", "what", "state", "rows", "rejects", "seconds", ""], rows, out)
+
+
+def _print_tokens(lines: Sequence[Line], prices: Prices | None, out: "Console") -> None:
+    """What the steps asked of models; nothing where none did."""
+    asked = [line for line in lines if line.tokens != Tokens()]
+    if not asked:
+        return
+    rows = []
+    for line in asked:
+        rate = (
+            f"{line.tokens.generated / line.seconds:,.0f}" if line.seconds and line.tokens.generated else ""
+        )
+        rows.append([line.name, *_cost(line.tokens, prices), rate])
+    rows.append(["all", *_cost(sum((line.tokens for line in asked), Tokens()), prices), ""])
+    paid = ["price"] if prices else []
+    _grid("Tokens", ["step", "prompt", "cached", "generated", *paid, "generated a second"], rows, out)
+
+
+def _cost(tokens: Tokens, prices: Prices | None) -> list[str]:
+    cells = [f"{count:,}" for count in (tokens.prompt, tokens.cached, tokens.generated)]
+    return [*cells, f"{prices.of(tokens):,.2f}"] if prices else cells
 
 
 def _print_rejects(lines: Sequence[Line], out: "Console") -> None:
