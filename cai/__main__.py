@@ -1,10 +1,13 @@
 """`python -m cai` and the console script `cai`."""
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    # torch reads it when it is imported; what its C++ side has to say is not for our users.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from cai.cli import run
 
     sys.exit(run())

@@ -29,9 +29,9 @@ class Nursery:
 
 
 @contextmanager
-def nursery_of(script: str) -> Iterator[Nursery]:
+def nursery_of(script: str, *arguments: str) -> Iterator[Nursery]:
     """The nursery of a script in the tests' folder."""
-    command = [sys.executable, str(Path(__file__).with_name(script))]
+    command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         yield Nursery(process)

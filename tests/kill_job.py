@@ -1,5 +1,6 @@
 """Starts the pipelines that test_kill kills."""
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from forks import serve
 
 from cai import config
 from cai.constitution import load
-from cai.engines import Engine, Reply, local, scripted
+from cai.engines import Engine, Reply, local, scripted, vllm
 from cai.judges import Appointed
 from cai.pipeline import Link, run
 from cai.rows import items_for
@@ -50,8 +51,13 @@ def stages(stop: tuple[str, ...]) -> dict[str, Any]:
 def job(kind: str, folder: Path, size: int) -> None:
     """The loop up to the comparisons, with `size` requests at a time."""
     engine: Engine
-    if kind == "local":
-        engine = local.Local(model=str(folder.parent / "model"), batch=size, threads=1)
+    if kind in ("local", "vllm"):
+        model = str(folder.parent / "model")
+        engine = (
+            local.Local(model=model, batch=size, threads=1)
+            if kind == "local"
+            else vllm.Vllm(model=model, batch=size, threads=1, cache=0.1)
+        )
         opened: list[Any] = []
 
         def session() -> Any:
@@ -66,7 +72,7 @@ def job(kind: str, folder: Path, size: int) -> None:
             return slow
 
     # A random model seldom ends a text, so a letter does.
-    made = stages(tuple(ascii_letters) if kind == "local" else ())
+    made = stages(() if kind == "scripted" else tuple(ascii_letters))
     links = {
         name: Link(
             stage=stage,
@@ -88,4 +94,7 @@ def work(wanted: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
+    if "vllm" in sys.argv[1:]:
+        vllm.prepare()
+        import cai.engines._vllm  # noqa: F401
     serve(work)

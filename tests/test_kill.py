@@ -30,9 +30,13 @@ def nursery() -> Iterator[Nursery]:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the prompts, and a random model that has room for a judge's question."""
-    folder = tmp_path_factory.mktemp("kill")
+    return furnished(tmp_path_factory.mktemp("kill"), width=16)
+
+
+def furnished(folder: Path, width: int) -> Path:
+    """The folder, with the prompts and a model in it."""
     (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PROMPTS))
-    tiny.folder(folder / "model")
+    tiny.folder(folder / "model", width=width)
     config = json.loads((folder / "model" / "config.json").read_text())
     (folder / "model" / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4096}))
     return folder

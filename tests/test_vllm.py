@@ -157,6 +157,14 @@ class TestWriting:
 
         assert texts(1) == texts(1) != texts(2)
 
+    def test_many_seeded_requests_with_long_prompts(self, folder):
+        # So many tokens that no single step reads them all.
+        session = small(folder).open()
+        requests = [ask("y" * 100, Sampling(max_tokens=2), seed=at) for at in range(120)]
+        found = answers(session, requests)
+        session.close()
+        assert [reply.error for reply in found] == [""] * 120
+
     def test_a_text_ends_before_a_stop_string_and_says_why_it_ended(self, opened):
         [free] = answers(opened, [greedy("go")])
         stop = free.text[3:5]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SHORT = 12  # digits of the weights' digest that label a reply
 GIB = 1 << 30
 CPU_CACHE = 1.0  # GiB
+CPU_STEP = 8192  # tokens in one step; a whole prompt has to fit
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM makes room for
 
 # Set before vLLM is imported, unless the user did. In-process: a child would import everything again, and one
@@ -71,7 +72,7 @@ class Vllm:
         """
         folder = resolve(self.model)
         rank = _rank(self.adapter)
-        on_cpu = _prepare()
+        on_cpu = prepare()
         with _import_errors():
             from cai.engines._vllm import VllmSession
         return VllmSession(self, folder, self._arguments(folder, on_cpu, rank))
@@ -95,8 +96,13 @@ class Vllm:
         if cache := self.cache or (CPU_CACHE if on_cpu else 0.0):
             arguments["kv_cache_memory_bytes"] = int(cache * GIB)
         if on_cpu:
-            # The least it takes: a prefix is shared by whole blocks.
-            arguments["block_size"] = 32
+            arguments |= {
+                # The least it takes: a prefix is shared by whole blocks.
+                "block_size": 32,
+                # vLLM 0.32 stops ("CPU Generator does not use offset") at a seeded prompt read in two steps.
+                "enable_chunked_prefill": False,
+                "max_num_batched_tokens": max(CPU_STEP, self.window or _positions(folder)),
+            }
         if self.adapter is not None:
             room = next(size for size in LORA_RANKS if size >= rank)
             arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": room}
@@ -127,7 +133,7 @@ class Vllm:
         return _architecture(resolve(self.model)) == _architecture(resolve(other.model))
 
 
-def _prepare() -> bool:
+def prepare() -> bool:
     """Make vLLM quiet and single-process before it is imported; whether it will run on a CPU."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -147,6 +153,12 @@ def _architecture(folder: Path) -> dict[str, Any]:
     return {
         name: value for name, value in config.items() if name not in ("_name_or_path", "transformers_version")
     }
+
+
+def _positions(folder: Path) -> int:
+    """The most tokens that the model was made for."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return int(config.get("text_config", config).get("max_position_embeddings", 0))
 
 
 def _rank(adapter: Path | None) -> int:
