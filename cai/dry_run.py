@@ -1,14 +1,10 @@
-"""What a run would do: each step's state, and the first requests, with the scripted engine's answers."""
+"""What a run would do: each step's state, its first requests, and how much it would ask of the models."""
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from itertools import islice
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from cai.engines import Options, Reply, Request, Sampling, Score
-from cai.records import Reject
-from cai.rows import items_for
-from cai.steps import EvalStep, StageStep, Step, TrainStep
+from cai.engines import Options, Request, Sampling, Score
+from cai.estimate import Estimate, Rehearsal, Rehearsals
+from cai.steps import Step, TrainStep
 from cai.terminal import console, sanitise
 
 # How many requests of a step are shown.
@@ -18,61 +14,44 @@ SHOWN = 2
 def show(steps: Sequence[Step], states: Mapping[str, str]) -> None:
     """Print it all. Nothing is written and no model is loaded.
 
-    A step whose input is not there yet gets the rows that the scripted engine's answers make.
+    A step whose input is not there yet is asked about the rows that the scripted engine's answers make.
     """
     out = console()
-    rows: dict[Path, list[Any]] = {}
+    rehearsals = Rehearsals()
+    left = Estimate()
     for step in steps:
         out.print(f"{step.output}: {step.kind}, {states[step.name]}")
         if isinstance(step, TrainStep):
+            rehearsals.train(step)
             out.print(f"  from {', '.join(map(str, step.inputs))}")
             continue
-        requests, rows[step.output] = rehearse(step, rows)
-        for request in requests[:SHOWN]:
+        tried = rehearsals.try_out(step)
+        for request in tried.requests[:SHOWN]:
             out.print(rendered(request))
+        if tried.requests:
+            out.print(f"  estimate: {_words(tried.estimate)}")
+            out.print(f"  {_basis(tried)}")
+        if states[step.name] != "done":
+            left += tried.estimate
+    if left.requests:
+        out.print(f"left to do, an estimate: {_words(left)}")
     out.print("dry run: nothing was written")
 
 
-def rehearse(step: StageStep | EvalStep, rows: Mapping[Path, list[Any]]) -> tuple[list[Request], list[Any]]:
-    """The requests of the step's first item, and the rows that come of it."""
-    plugin = step.stage if isinstance(step, StageStep) else step.eval
-    if all(path.is_file() for path in step.inputs):
-        values: Iterable[Any] = (
-            item.value for item in items_for(plugin, step.inputs, limit=step.limit, part=step.part)
-        )
-    else:
-        known = [row for path in step.inputs for row in rows.get(path, [])]
-        values = [known] if getattr(plugin, "groups", False) and known else known
-    first = next(islice((value for value in values if not isinstance(value, Reject)), 1), None)
-    return ([], []) if first is None else _drive(plugin.work(first))
+def _words(estimate: Estimate) -> str:
+    parts = [f"{_about(estimate.requests)} requests", f"{_about(estimate.prompt)} prompt tokens"]
+    if estimate.more:
+        parts[-1] += f" and up to {_about(estimate.more)} more for answers to come"
+    return f"{', '.join(parts)}, at most {_about(estimate.generated)} generated tokens"
 
 
-def _drive(
-    work: "Generator[list[Request], Sequence[Reply], list[Any]] | list[Any]",
-) -> tuple[list[Request], list[Any]]:
-    from cai.engines.scripted import Scripted
-
-    if isinstance(work, list):
-        return [], _rows(work)
-    session = Scripted().open()
-    asked: list[Request] = []
-    replies: list[Reply] | None = None
-    while True:
-        try:
-            requests = next(work) if replies is None else work.send(replies)
-        except StopIteration as stop:
-            return asked, _rows(stop.value)
-        asked += requests
-        answered: dict[int, Reply] = {}
-        for ticket, request in enumerate(requests):
-            session.submit(ticket, request)
-        while len(answered) < len(requests):
-            answered |= dict(session.poll())
-        replies = [answered[ticket] for ticket in range(len(requests))]
+def _about(number: float) -> str:
+    """Three digits are more than an estimate has."""
+    return f"{float(f'{number:.3g}'):,.0f}"
 
 
-def _rows(rows: Iterable[Any]) -> list[Any]:
-    return [row for row in rows if not isinstance(row, Reject)]
+def _basis(tried: Rehearsal) -> str:
+    return f"from {tried.sampled:,} of {_about(tried.estimate.items)} items, by {tried.by}"
 
 
 def rendered(request: Request) -> str:

@@ -141,7 +141,11 @@ ENGINE_OPTIONS = (
 )
 RUN_OPTIONS = (
     click.Option(["--redo"], is_flag=True, help="Throw away what is there and make it anew."),
-    click.Option(["--dry-run", "dry_run"], is_flag=True, help="Show the first requests; write nothing."),
+    click.Option(
+        ["--dry-run", "dry_run"],
+        is_flag=True,
+        help="Show the first requests and estimate the tokens; write nothing.",
+    ),
     click.Option(["--strict"], is_flag=True, help="Stop at the first bad row instead of rejecting it."),
     click.Option(["--quiet"], is_flag=True, help="Print nothing but errors."),
 )

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     "--limit", type=click.IntRange(min=1), help="Only the first rows of each request set; needs -o."
 )
 @click.option(
-    "--dry-run", is_flag=True, help="Show what would be done and the first requests; write nothing."
+    "--dry-run",
+    is_flag=True,
+    help="Show what would be done, first requests and estimated tokens; write nothing.",
 )
 @click.option("--strict", is_flag=True, help="Stop at the first bad row instead of rejecting it.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
