@@ -4,7 +4,8 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,8 @@ log = logging.getLogger(__name__)
 class Endpoint:
     """One endpoint: the way there, how much of it is in use, and how it has been.
 
-    `answers` counts, `fault` is the last thing that went wrong, `models` are those it says it serves.
+    `answers` counts, `fault` is the last thing that went wrong, `trouble` when things began to go wrong with no
+    answer since, `models` are those it says it serves.
     """
 
     wire: Wire
@@ -32,6 +34,7 @@ class Endpoint:
     up: bool = False
     answers: int = 0
     fault: str = "no answer yet"
+    trouble: float | None = None
     models: dict[str, int | None] = field(default_factory=dict)
     examination: "asyncio.Task[bool] | None" = None
 
@@ -44,9 +47,8 @@ class Pool:
     """Hands out places at endpoints, first come, first served, at the one with the least to do.
 
     Whether a failure is the endpoint's or the request's is found out by a canary: the smallest request there
-    is. An endpoint that fails it is out, and gets nothing but canaries until one lives. All is well again
-    with every answer; when there is none for `patience` seconds after something went wrong, `failure` gets
-    the `CaiError`.
+    is. An endpoint that fails it is out, and gets nothing but canaries until one lives. When something is
+    wanted and all endpoints have been in trouble for `patience` seconds, `failure` gets the `CaiError`.
     """
 
     def __init__(self, endpoints: Sequence[Endpoint], *, model: str, key_env: str, patience: float) -> None:
@@ -54,7 +56,7 @@ class Pool:
         self.canary: Call | None = None
         self._model, self._key_env, self._patience = model, key_env, patience
         self._waiting: deque[tuple[asyncio.Future[Endpoint], Endpoint | None]] = deque()
-        self._trouble: float | None = None
+        self._wanted, self._wanted_since = 0, 0.0
         self._tasks: set[asyncio.Task[Any]] = set()
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -67,9 +69,21 @@ class Pool:
         for endpoint in self.endpoints:
             self._spawn(self._greet(endpoint, first))
         self._spawn(self._watch())
-        await asyncio.wait({first, self.failure}, return_when=asyncio.FIRST_COMPLETED)
+        with self.wanting():
+            await asyncio.wait({first, self.failure}, return_when=asyncio.FIRST_COMPLETED)
         if self.failure.done():
             self.failure.result()
+
+    @contextmanager
+    def wanting(self) -> Iterator[None]:
+        """Inside, somebody waits for an answer."""
+        if not self._wanted:
+            self._wanted_since = time.monotonic()
+        self._wanted += 1
+        try:
+            yield
+        finally:
+            self._wanted -= 1
 
     async def take(self, avoid: Endpoint | None = None) -> Endpoint:
         """A place at an endpoint, another than `avoid` if there is one free."""
@@ -86,7 +100,7 @@ class Pool:
     def answered(self, endpoint: Endpoint) -> None:
         endpoint.answers += 1
         endpoint.load.answered()
-        self._trouble = None
+        endpoint.trouble = None
 
     def overloaded(self, endpoint: Endpoint, sent: float, error: Overloaded) -> None:
         self._blame(endpoint, str(error))
@@ -128,8 +142,8 @@ class Pool:
 
     def _blame(self, endpoint: Endpoint, fault: str) -> None:
         endpoint.fault = fault
-        if self._trouble is None:
-            self._trouble = time.monotonic()
+        if endpoint.trouble is None:
+            endpoint.trouble = time.monotonic()
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
@@ -178,7 +192,7 @@ class Pool:
                 break
             attempt += 1
             await asyncio.sleep(backoff(endpoint.url, attempt))
-        endpoint.up = True
+        endpoint.up, endpoint.trouble = True, None
         self._hand_out()
         if not first.done():
             first.set_result(None)
@@ -220,14 +234,19 @@ class Pool:
             raise self.denied(endpoint, error) from None
         except Refused:
             log.debug("%s refuses the canary", endpoint.url, exc_info=True)
-        self._trouble = None
+        endpoint.trouble = None
         return True
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(min(1.0, self._patience / 4))
-            if self._trouble is not None and time.monotonic() - self._trouble > self._patience:
+            if self._wanted and all(map(self._is_hopeless, self.endpoints)):
                 raise self._unreachable()
+
+    def _is_hopeless(self, endpoint: Endpoint) -> bool:
+        if endpoint.trouble is None:
+            return False
+        return time.monotonic() - max(endpoint.trouble, self._wanted_since) > self._patience
 
     def _unreachable(self) -> CaiError:
         faults = ", ".join(f"{endpoint.url} ({endpoint.fault})" for endpoint in self.endpoints)

@@ -143,10 +143,11 @@ class ServerSession:
 
     async def _answer(self, ticket: int, plan: Plan, name: str) -> None:
         try:
-            parts = [
-                await self._ask(call, f"cai-{name}-{self._mark}-{ticket}-{at}")
-                for at, call in enumerate(plan.calls)
-            ]
+            with self._pool.wanting():
+                parts = [
+                    await self._ask(call, f"cai-{name}-{self._mark}-{ticket}-{at}")
+                    for at, call in enumerate(plan.calls)
+                ]
             self._finished.put((ticket, plan.join(parts)))
         except Refused as refusal:
             self._finished.put((ticket, self._refusal(str(refusal))))

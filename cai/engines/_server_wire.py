@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, Timeout
 
 CONNECT = 10.0  # seconds
+LANE = 32  # requests that one client has in hand: with each it looks through all of its connections
 WORDS = 300  # characters of an endpoint's own words in an error
 OVERLOAD = frozenset({429, 503, 529})
 _STATUSES = frozenset(map(str, range(400, 600)))
@@ -41,18 +44,21 @@ class Denied(Exception):
         self.status = status
 
 
+@dataclass(eq=False, kw_only=True)
+class _Lane:
+    """A client and how many requests it has in hand."""
+
+    client: AsyncOpenAI
+    busy: int = 0
+
+
 class Wire:
-    """A client for one base URL. `key` is sent to it and kept out of every error."""
+    """The way to one base URL. `key` is sent to it and kept out of every error."""
 
     def __init__(self, url: str, *, key: str, timeout: float) -> None:
         self.url = url
         self._key, self._timeout = key, timeout
-        self._client = AsyncOpenAI(
-            base_url=url,
-            api_key=key or "none",
-            max_retries=0,
-            timeout=Timeout(timeout, connect=min(timeout, CONNECT)),
-        )
+        self._lanes: list[_Lane] = []
 
     async def post(
         self, path: str, body: Mapping[str, Any], name: str, timeout: float | None = None
@@ -61,16 +67,19 @@ class Wire:
 
         Raises `Overloaded`, `Broken`, `Refused` or `Denied`.
         """
-        headers = {"X-Request-Id": name}
-        call = self._client.post(path, cast_to=str, body=dict(body), options={"headers": headers})
-        return await self._object(call, min(timeout or self._timeout, self._timeout))
+        options: Any = {"headers": {"X-Request-Id": name}}
+        with self._lane() as client:
+            call = client.post(path, cast_to=str, body=dict(body), options=options)
+            return await self._object(call, min(timeout or self._timeout, self._timeout))
 
     async def models(self) -> dict[str, int | None]:
         """The models served there, with their windows as far as they are told.
 
         Raises as `post` does.
         """
-        listed = await self._object(self._client.get("/models", cast_to=str), min(CONNECT, self._timeout))
+        with self._lane() as client:
+            call = client.get("/models", cast_to=str)
+            listed = await self._object(call, min(CONNECT, self._timeout))
         found: dict[str, int | None] = {}
         cards = listed.get("data")
         for card in cards if isinstance(cards, list) else ():
@@ -80,7 +89,29 @@ class Wire:
         return found
 
     async def close(self) -> None:
-        await self._client.close()
+        for lane in self._lanes:
+            await lane.client.close()
+
+    @contextmanager
+    def _lane(self) -> Iterator[AsyncOpenAI]:
+        """A client with few enough connections in use."""
+        lane = next((lane for lane in self._lanes if lane.busy < LANE), None)
+        if lane is None:
+            lane = _Lane(client=self._client())
+            self._lanes.append(lane)
+        lane.busy += 1
+        try:
+            yield lane.client
+        finally:
+            lane.busy -= 1
+
+    def _client(self) -> AsyncOpenAI:
+        return AsyncOpenAI(
+            base_url=self.url,
+            api_key=self._key or "none",
+            max_retries=0,
+            timeout=Timeout(self._timeout, connect=min(self._timeout, CONNECT)),
+        )
 
     async def _object(self, call: Awaitable[str], timeout: float) -> dict[str, Any]:
         # The client's own timeout begins anew with every byte.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cai.engines._server_plan import Way
     from cai.engines._server_session import ServerSession
 
-MOST = 1000  # connections that the client keeps open to one host
+MOST = 1000  # a process may open about as many sockets
 
 
 @dataclass(frozen=True, kw_only=True)
