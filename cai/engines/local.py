@@ -6,19 +6,17 @@ decodes texts of its own, and every product in a step gives a row the same resul
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal
 
 from cai.chat import load_tokenizer
 from cai.config import execution, key
-from cai.engines._session import LocalSession
 from cai.model_folder import resolve
 from cai.records import digest
-from cai.training.models import device_called, load_policy
 from cai.weights import weights_digest
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+if TYPE_CHECKING:
+    from cai.engines._session import LocalSession
+
 SHORT = 12  # digits of the weights' digest that label a reply
 
 
@@ -42,11 +40,17 @@ class Local:
         if self.threads < 0:
             raise ValueError(f"threads = {self.threads}, it must not be negative")
 
-    def open(self) -> LocalSession:
+    def open(self) -> "LocalSession":
         """Load the model. Raises `CaiError`: it cannot be had or is not whole, or there is no such device."""
+        # Not at the top: a run whose every step is done says so without waiting for torch.
+        import torch
+
+        from cai.engines._session import LocalSession
+        from cai.training.models import device_called, load_policy
+
         folder = resolve(self.model)
         tokenizer = load_tokenizer(folder, self.chat_template)
-        model = load_policy(folder, DTYPES[self.dtype], device_called(self.device))
+        model = load_policy(folder, getattr(torch, self.dtype), device_called(self.device))
         return LocalSession(
             model,
             tokenizer,
