@@ -1,9 +1,11 @@
 """The README shows what the code does: commands, recipe, constitution, plugin, links and figures."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -96,3 +98,60 @@ def test_the_tree_names_what_is_there() -> None:
         if not any((ROOT / "cai" / place / name).exists() for place in ("", "organism"))
     ]
     assert missing == []
+
+
+STAGES = """
+constitution = "harmless"
+[engines.start]
+type = "scripted"
+[[steps]]
+name = "responses"
+stage = "generate"
+engine = "start"
+from = "prompts/red-team.jsonl"
+[[steps]]
+name = "critiques"
+stage = "critique"
+engine = "start"
+"""
+
+
+@pytest.fixture
+def unparted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """What responses and critiques are without shards; `cai` is on the path, and no model is needed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    Path("stages.toml").write_text(STAGES)
+    subprocess.run(["cai", "run", "stages.toml", "-o", "whole", "--quiet"], check=True)
+    return rows("whole")
+
+
+def rows(folder: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder).glob("*s.jsonl")}
+
+
+def test_the_shell_s_shards_come_to_the_whole(unparted: dict[str, bytes]) -> None:
+    [loop] = [block for block in blocks("sh") if "xargs" in block]
+    subprocess.run(["sh", "-e"], input=loop.replace("--model M", "--engine scripted"), text=True, check=True)
+    assert rows("runs/x") == unparted
+
+
+def test_the_job_array_s_shards_come_to_the_whole(unparted: dict[str, bytes]) -> None:
+    [job] = [block for block in blocks("sh") if "SBATCH" in block]
+    for number in range(1, 9):
+        task = {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_ARRAY_TASK_COUNT": "8"}
+        subprocess.run(["sh", "-e"], input=job, text=True, check=True, env={**os.environ, **task})
+    subprocess.run(["cai", "merge", "runs/x"], check=True)
+    assert rows("runs/x") == unparted
+
+
+def test_ray_s_shards_come_to_the_whole(unparted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for Ray that calls at once."""
+
+    def remote(**_: object) -> object:
+        return lambda function: SimpleNamespace(remote=function)
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(remote=remote, get=list))
+    [program] = blocks("py")
+    exec(program, {})
+    assert rows("runs/x") == unparted
