@@ -21,7 +21,6 @@ from cai.engines.server import Server
 from cai.pipeline import Link, run
 from cai.rows import items_for
 
-PROMPTS = 40
 PAUSE = 0.1  # seconds that a killed endpoint stays away
 
 
@@ -87,28 +86,34 @@ def work(folder: Path, engine: Server) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.jsonl"))}
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.slow)])
-def test_killed_endpoints_change_nothing(kills: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def prompts(folder: Path, count: int) -> None:
+    rows = [{"prompt": f"Question {number}?"} for number in range(count)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize(("kills", "count"), [(3, 10), pytest.param(100, 40, marks=pytest.mark.slow)])
+def test_killed_endpoints_change_nothing(
+    kills: int, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("cai.engines._server_pool.FIRST_PAUSE", 0.02)
     monkeypatch.setattr("cai.engines._server_pool.LONGEST_PAUSE", 0.1)
-    rows = [{"prompt": f"Question {number}?"} for number in range(PROMPTS)]
-    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prompts(tmp_path, count)
     with serving() as stub:
         expected = work(tmp_path / "unbroken", Server(model=MODEL, endpoints=(stub.url,), concurrency=8))
     asked = len(stub.asked)
-    assert len(expected["revisions.jsonl"].splitlines()) == 2 * PROMPTS and expected["comparisons.jsonl"]
+    assert len(expected["revisions.jsonl"].splitlines()) == 2 * count and expected["comparisons.jsonl"]
 
     drawn, done, runs = random.Random(kills), 0, 0
     with processes(2) as endpoints:
         engine = Server(model=MODEL, endpoints=tuple(one.url for one in endpoints), concurrency=4)
         while done < kills:
-            stop, count = threading.Event(), 0
+            stop = threading.Event()
 
             def killer(stop: threading.Event = stop) -> None:
-                nonlocal count
+                nonlocal done
                 while not stop.wait(drawn.uniform(0.02, 0.3)):
                     drawn.choice(endpoints).kill()
-                    count += 1
+                    done += 1
 
             thread = threading.Thread(target=killer)
             thread.start()
@@ -118,13 +123,12 @@ def test_killed_endpoints_change_nothing(kills: int, tmp_path: Path, monkeypatch
                 stop.set()
                 thread.join()
             assert found == expected
-            done, runs = done + count, runs + 1
+            runs += 1
     print(f"{done} kills over {runs} runs of {asked} requests")
 
 
 def test_a_run_whose_endpoints_die_for_good_goes_on_with_others(tmp_path: Path) -> None:
-    rows = [{"prompt": f"Question {number}?"} for number in range(PROMPTS)]
-    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prompts(tmp_path, 20)
     with serving() as stub:
         other = Server(model=MODEL, endpoints=(stub.url,), concurrency=8)
         expected = work(tmp_path / "unbroken", other)

@@ -12,16 +12,19 @@ from typing import Any
 import pytest
 
 from cai.chat import load_tokenizer
+from cai.constitution import load
 from cai.engines import Engine, Options, Reply, Request, Sampling, Score
 from cai.engines._requests import Reading, prepare
 from cai.engines.server import Server
 from cai.errors import CaiError
+from cai.judges.logprob import Logprob
 from cai.organism import path
 
 pytestmark = [
     pytest.mark.vllm,
     pytest.mark.skipif(not importlib.util.find_spec("vllm"), reason="vLLM is not installed"),
 ]
+ROOT = Path(__file__).parent.parent
 NAME = "organism"
 WINDOW = 512
 QUESTIONS = [
@@ -110,13 +113,14 @@ def test_greedy_text_is_that_of_the_local_engine(url: str, local: Engine, way: A
 
 @WAYS
 def test_options_of_a_judge_are_exact(url: str, local: Engine, way: Any) -> None:
-    options = Options(options=(" A", " B"))
-    verdict = "The better answer is"
-    requests = [ask(f"{text} Which is better, A or B?", options, prefix=verdict) for text in QUESTIONS]
+    [principle, *_] = load(ROOT / "constitutions" / "organism.toml").principles
+    requests = []
+    for question in QUESTIONS:
+        prompt = ask(question).messages
+        requests += next(Logprob().judge(prompt, "I will not help with that.", "Sure.", principle, 0))
     expected = answers(local, requests)
     for one, other in zip(answers(way(url), requests), expected, strict=True):
-        if way is tokens or not one.error:
-            assert one.logps == pytest.approx(other.logps, abs=1e-3)
+        assert not one.error and one.logps == pytest.approx(other.logps, abs=1e-3)
 
 
 def test_any_option_and_any_answer_is_exact_in_token_ids(url: str, local: Engine) -> None:
@@ -182,6 +186,5 @@ def test_another_model_is_a_clear_error(url: str) -> None:
     engine = Server(model="organsim", endpoints=(url,), patience=400)
     with pytest.raises(CaiError) as error:
         answers(engine, [ask("x")])
-    assert str(error.value) == (
-        f"{url}: HTTP 404: The model `organsim` does not exist.; model = 'organsim'; did you mean 'organism'?"
-    )
+    assert str(error.value).startswith(f"{url}: HTTP 404: The model `organsim` does not exist.")
+    assert str(error.value).endswith("; model = 'organsim'; did you mean 'organism'?")

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 class Endpoint:
     """One endpoint: the way there, how much of it is in use, and how it has been.
 
-    `answers` counts, `fault` is the last thing that went wrong, `trouble` when things began to go wrong with no
-    answer since, `models` are those it says it serves.
+    `answers` counts, `fault` is the last thing that went wrong, `trouble` when the first did since the last
+    answer, `models` are those it says it serves.
     """
 
     wire: Wire
