@@ -23,6 +23,7 @@ from typing import Any
 
 from cai.constitution import load
 from cai.evals._shares import share
+from cai.organism.editing import editing
 from cai.rows import read_verdicts
 
 RESULTS = Path(__file__).parent / "results"
@@ -72,6 +73,7 @@ def measured(options: argparse.Namespace, seed: int, constitution: str) -> dict[
         "seconds": seconds,
         "command": " ".join(["cai", *command[3:]]),
         "numbers": [*table(folder, covered), *others(folder)],
+        "editing": edited(folder, covered),
     }
 
 
@@ -91,6 +93,19 @@ def table(folder: Path, covered: set[str]) -> Iterator[dict[str, Any]]:
         for name, hits in groups.items():
             if hits:
                 yield asdict(share(name, Path(model).name, hits))
+
+
+def edited(folder: Path, covered: set[str]) -> dict[str, Any] | None:
+    """Whether the constitution changed just what it names, from the first model of the table to each later
+    one; None for a constitution that names every harm.
+    """
+    rows = list(read_verdicts(folder / "table.jsonl"))
+    if {row["area"] for row in rows if row["kind"] == "harmful"} <= covered:
+        return None
+    first, *later = dict.fromkeys(row["of"] for row in rows)
+    before = [row for row in rows if row["of"] == first]
+    found = {model: editing(before, [row for row in rows if row["of"] == model], covered) for model in later}
+    return {Path(model).name: {**asdict(one), "holds": one.holds} for model, one in found.items()}
 
 
 def others(folder: Path) -> Iterator[dict[str, Any]]:
