@@ -17,6 +17,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Principle:
                 f"'weight' is {self.weight:g}; write a number above 0, or take the principle out"
             )
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A digest of the three wordings."""
         return digest("principle", self.critique, self.revision, self.preference)

@@ -8,7 +8,7 @@ that begins like a speaker's ("User:") gets "> " before it. Ordinary "<" and ":"
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -81,7 +81,7 @@ class ReviewFrames:
         """The frames that a configuration key names: a path, or the bare name of shipped ones."""
         return _load(value, where)[0]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         return digest("review frames", self.critique.request, self.critique.clear, self.revision.request)
 
@@ -115,7 +115,7 @@ class JudgeFrame:
         """The frame that a configuration key names: a path, or the bare name of a shipped one."""
         return _load(value, where)[1]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         return digest("judge frame", self.request, self.reason, self.choose, self.verdict, self.options)
 

@@ -45,7 +45,8 @@ class Tally:
         prompt, cached, generated = self.tokens
         self.items += 1
         self.rows += rows
-        self.rejects.update(reasons)
+        if reasons:
+            self.rejects.update(reasons)
         self.tokens = (prompt + tokens[0], cached + tokens[1], generated + tokens[2])
 
 

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Literal, TypedDict
 
@@ -49,8 +50,14 @@ def draws(seed: int, *key: Any, last: Iterable[str]) -> Iterator[float]:
     begun = blake2b(f"{shared},".encode("utf-8", "surrogatepass"), digest_size=16)
     for one in last:
         hashed = begun.copy()
-        hashed.update(f"{_CANONICAL.encode(one)}]".encode("utf-8", "surrogatepass"))
+        hashed.update(_closing(one))
         yield _uniform(hashed.hexdigest())
+
+
+@lru_cache(maxsize=1024)
+def _closing(one: str) -> bytes:
+    """The end of a key's canonical JSON; keys end with the same few ids again and again."""
+    return f"{_CANONICAL.encode(one)}]".encode("utf-8", "surrogatepass")
 
 
 def _uniform(mark: str) -> float:
