@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 import tiny
-from hypothesis import given
+from http_stub import chat_answer
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai.engines import Options, Reply, Request, Sampling, Score
 from cai.engines._reading import NODES, parts, sums
 from cai.engines._requests import Reading, Unanswerable
+from cai.engines._server_chat import ChatWay
 from cai.engines._server_load import Load
 from cai.engines._server_plan import Lacking, Malformed
 from cai.engines._server_pool import FIRST_PAUSE, LONGEST_PAUSE, backoff
@@ -185,7 +187,10 @@ class TestTokenWay:
         with pytest.raises(error):
             call.read(answer(**choice))
 
-    @pytest.mark.parametrize(("ids", "error"), [(None, Lacking), ("x", Malformed), ([1.5], Malformed)])
+    @pytest.mark.parametrize(
+        ("ids", "error"),
+        [(None, Lacking), ("x", Malformed), ([1.5], Malformed), ([-1], Malformed), ([2**63], Malformed)],
+    )
     def test_ids_that_are_none(self, ids, error):
         [call] = way().plan(ask("x")).calls
         with pytest.raises(error):
@@ -194,6 +199,59 @@ class TestTokenWay:
     def test_what_is_too_long_is_never_sent(self):
         with pytest.raises(Unanswerable, match="prompt has 219 tokens, the model's window is 128"):
             way().plan(ask("x" * 200))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+)
+
+
+def places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The ways to all values in a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [way, *(place for key, one in inner for place in places(one, (*way, key)))]
+
+
+def put(value: Any, place: tuple[Any, ...], new: Any) -> Any:
+    """A JSON value with another value at a place."""
+    if not place:
+        return new
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[place[0]] = put(value[place[0]], place[1:], new)
+    return copy
+
+
+CALLS = {
+    "chat": (ChatWay("m"), ask("x")),
+    "chat options": (ChatWay("m"), ask("x", Options(options=(" A", " B")))),
+    "text": (way(), ask("x")),
+    "options": (way(), ask("x", Options(options=("A", "B")))),
+    "score": (way(), ask("x", Score(completion="abcdefghijk"))),
+}
+
+
+@settings(max_examples=400)
+@given(kind=st.sampled_from(sorted(CALLS)), data=st.data())
+def test_no_answer_is_read_into_anything_but_a_part_or_an_error(kind, data):
+    asking, request = CALLS[kind]
+    plan = asking.plan(request)
+    [call] = plan.calls
+    if kind.startswith("chat"):
+        whole = chat_answer(dict(call.body))
+    else:
+        tokens = call.body.get("logprob_token_ids", ())
+        logprobs = {"top_logprobs": [{f"token_id:{token}": -1.0 for token in tokens}]}
+        before = [{str(token): {"logprob": -1.0}} for token in call.body["prompt"]]
+        whole = answer(token_ids=[70, 71], logprobs=logprobs, prompt_logprobs=before)
+    assert plan.join([call.read(whole)])
+    broken = put(whole, data.draw(st.sampled_from(places(whole)[1:])), data.draw(JSON))
+    try:
+        reply = plan.join([call.read(broken)])
+    except (Malformed, Lacking):
+        return
+    assert isinstance(reply.text, str) and all(logp <= 1e-3 for logp in reply.logps)
+    assert reply.error or len(reply.logps) == len(plan.join([call.read(whole)]).logps)
 
 
 class TestTokenizerFolder:

@@ -115,14 +115,16 @@ def _top(choice: Mapping[str, Any]) -> dict[str, float]:
     logprobs = choice.get("logprobs")
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
     first = content[0] if isinstance(content, list) and content else None
-    if not isinstance(first, dict) or not first.get("top_logprobs"):
+    told = first.get("top_logprobs") if isinstance(first, dict) else None
+    if not isinstance(told, list) or not told:
         raise lacks_logprobs()
     known: dict[str, float] = {}
-    for entry in first["top_logprobs"]:
+    for entry in told:
         if not isinstance(entry, dict) or not isinstance(entry.get("token"), str):
             raise Malformed("its answer has a log-prob of no token")
         # Tokens of other bytes may read alike; the likeliest is the one that is meant.
-        known.setdefault(entry["token"], number_of(entry.get("logprob")))
+        token, logp = entry["token"], number_of(entry.get("logprob"))
+        known[token] = max(logp, known.get(token, logp))
     return known
 
 

@@ -191,6 +191,8 @@ class Pool:
             else:
                 break
             attempt += 1
+            if attempt == 1:
+                log.warning("%s is not there yet (%s)", endpoint.url, endpoint.fault)
             await asyncio.sleep(backoff(endpoint.url, attempt))
         endpoint.up, endpoint.trouble = True, None
         self._hand_out()

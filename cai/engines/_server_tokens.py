@@ -89,7 +89,7 @@ class TokenWay:
         ids = choice.get("token_ids")
         if ids is None:
             raise Lacking("token ids", ONLY_VLLM)
-        if not isinstance(ids, list) or not all(type(id) is int for id in ids):
+        if not isinstance(ids, list) or not all(type(id) is int and 0 <= id < 1 << 31 for id in ids):
             raise Malformed("its answer has token ids that are none")
         finish, error = finish_of(choice)
         text = "" if error else answer_of(self._tokenizer, task, tuple(ids))
