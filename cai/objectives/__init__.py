@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cai.training.data import Prepared
 from cai.training.distributed import Group
+from cai.training.models import ModelKind
 from cai.training.settings import TrainSettings
 
 BatchT = TypeVar("BatchT")
@@ -45,9 +46,10 @@ class Loss:
 
 
 class Objective(Protocol):
-    """The contract. `takes` is the kind of row it reads: `Record` or `Comparison`."""
+    """The contract. `takes`: the kind of row it reads, `Record` or `Comparison`; `trains`: the kind of model."""
 
     takes: ClassVar[type]
+    trains: ClassVar[ModelKind]
 
     def sources(self, rows: Iterable[Any], weight: float = 1.0) -> tuple[list[Any], Mapping[str, int]]:
         """What is learned from rows of a run's files, and how many were left out by reason."""

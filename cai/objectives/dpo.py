@@ -25,6 +25,7 @@ from cai.training.data import (
     prepare,
 )
 from cai.training.distributed import Group
+from cai.training.models import POLICY, ModelKind
 from cai.training.plan import count_steps, cut, plan_steps
 from cai.training.reference import reference_logps
 from cai.training.settings import TrainSettings
@@ -67,6 +68,7 @@ class Dpo:
     """
 
     takes: ClassVar[type] = Comparison
+    trains: ClassVar[ModelKind] = POLICY
 
     beta: float = key(0.1, "how strongly the model is held to where it starts")
     label: Literal["soft", "hard"] = key("soft", "learn the judge's probability, or its verdict")

@@ -23,6 +23,7 @@ from cai.training.data import (
     prepare,
 )
 from cai.training.distributed import Group
+from cai.training.models import POLICY, ModelKind
 from cai.training.plan import count_steps, cut, plan_steps
 from cai.training.settings import TrainSettings
 
@@ -60,6 +61,7 @@ class Sft:
     """
 
     takes: ClassVar[type] = Record
+    trains: ClassVar[ModelKind] = POLICY
 
     train_on: TrainOn = key("last", "learn the last assistant turn of a conversation, or all")
     learn_from: LearnFrom = key("last", "learn a record's last answer, or all its revisions")

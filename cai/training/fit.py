@@ -14,7 +14,7 @@ from cai.objectives import Objective
 from cai.training.checkpoint import METRICS, STATE, TIMING
 from cai.training.launch import launch
 from cai.training.loop import Report
-from cai.training.models import device_called, load_policy, save_model, stored_dtype
+from cai.training.models import device_called, save_model, stored_dtype
 from cai.training.settings import TrainSettings
 from cai.weights import weights_digest
 
@@ -47,15 +47,16 @@ def fit(
     if folder.exists():
         raise CaiError("there is something here already", where=str(folder), next="choose another name")
     tokenizer = load_tokenizer(model, chat_template)
-    policy = load_policy(model, device=device_of(settings))
-    data = objective.prepare(sources, tokenizer, context_of(policy))
+    learner = objective.trains.load(model, device_of(settings))
+    data = objective.prepare(sources, tokenizer, context_of(learner))
     work = work_folder(folder)
     identity = {"weights": weights_digest(model), "chat_template": tokenizer.chat_template}
-    summary = launch(objective, policy, data, settings, work, identity=identity, report=report)
+    summary = launch(objective, learner, data, settings, work, identity=identity, report=report)
     whole = {"rows": len(data.rows), "dropped": dict(Counter(data.dropped)), **asdict(summary)}
-    stop_at(policy, {example.ids[-1] for row in data.rows for example in row.sequences})
+    ends = {example.ids[-1] for row in data.rows for example in row.sequences}
+    objective.trains.finish(learner, tokenizer, ends)
     notes = {"training.json": whole, **({} if about is None else {"cai.json": about})}
-    _publish(policy.to(stored_dtype(model)), tokenizer, folder, work, notes)
+    _publish(learner.to(stored_dtype(model)), tokenizer, folder, work, notes)
     return whole
 
 
@@ -64,14 +65,6 @@ def device_of(settings: TrainSettings) -> str:
     if settings.device == "auto" and settings.processes > 1:
         return "cpu"
     return device_called(settings.device)
-
-
-def stop_at(policy: Any, ends: set[int]) -> None:
-    """Let generation stop at the end-of-turn tokens that were learned; a base model's own list lacks them."""
-    listed = policy.generation_config.eos_token_id
-    known = {listed} if isinstance(listed, int) else set(listed or ())
-    if not ends <= known:
-        policy.generation_config.eos_token_id = sorted(known | ends)
 
 
 def context_of(model: Any) -> int:
@@ -83,7 +76,7 @@ def context_of(model: Any) -> int:
 
 
 def _publish(
-    policy: Any, tokenizer: Any, folder: Path, work: Path, notes: Mapping[str, Mapping[str, Any]]
+    model: Any, tokenizer: Any, folder: Path, work: Path, notes: Mapping[str, Mapping[str, Any]]
 ) -> None:
     def extras(temporary: Path) -> None:
         for name in (METRICS, TIMING):
@@ -91,6 +84,6 @@ def _publish(
         for name, note in notes.items():
             (temporary / name).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 
-    save_model(policy, tokenizer, folder, extras)
+    save_model(model, tokenizer, folder, extras)
     (work / STATE).unlink()
     shutil.rmtree(work)

@@ -1,6 +1,8 @@
 """Model folders in and out: any causal language model that transformers loads."""
 
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,18 @@ from safetensors import SafetensorError
 
 from cai.errors import CaiError
 from cai.training.durable import write_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelKind:
+    """What an objective trains.
+
+    `load(folder, device)` gives the model as training starts, in float32; `finish(model, tokenizer, ends)`
+    settles before it is saved what follows from `ends`, the ids that ended what it learned from.
+    """
+
+    load: Callable[[Path, str], Any]
+    finish: Callable[[Any, Any, set[int]], None]
 
 
 def device_called(name: str) -> str:
@@ -28,33 +42,86 @@ def device_called(name: str) -> str:
 def load_policy(folder: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
     """The causal language model of a Hugging Face folder, dropout off, every parameter trainable.
 
-    Raises `CaiError` when the folder holds no model that transformers loads.
+    Raises `CaiError` when the folder holds no model that transformers loads, or a reward model.
     """
     from transformers import AutoModelForCausalLM
+
+    if is_classifier(folder):
+        # Its language-model head may be gone, or be tied to the embeddings and load without a word.
+        scoring = f"model '{folder}' gives scores, not text: it is a reward model or a classifier"
+        raise CaiError(scoring, next="give a language model, or use it where a reward model is read")
+    model, missing = read_model(AutoModelForCausalLM, folder, "a causal language model", dtype)
+    if missing:
+        raise lacking(folder, missing)
+    policy: Any = model.to(device)
+    return policy.eval()
+
+
+def read_model(
+    auto: Any, folder: str | Path, noun: str, dtype: torch.dtype, **config: Any
+) -> tuple[Any, list[str]]:
+    """The model of a folder through a transformers auto class, and the weights that the folder lacks.
+
+    Raises `CaiError`, which calls the model `noun`, when it does not load.
+    """
     from transformers.utils import logging
 
+    _require_folder(folder)
+    # A bar per file would tear the one line of progress that a command shows; what is missing is reported.
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    verbosity = logging.get_verbosity()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    try:
+        model, loaded = auto.from_pretrained(
+            str(folder),
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **config,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        unreadable = f"model '{folder}' does not load as {noun} ({reason})"
+        raise CaiError(unreadable, next="a model folder holds config.json and *.safetensors") from error
+    finally:
+        logging.set_verbosity(verbosity)  # type: ignore[no-untyped-call]
+    return model, sorted(loaded["missing_keys"])
+
+
+def lacking(folder: str | Path, missing: list[str]) -> CaiError:
+    """The error for weights that transformers would go on without, with random ones in their place."""
+    lacks = f"model '{folder}' lacks {len(missing)} weights ({missing[0]}, ...)"
+    return CaiError(lacks, next="its safetensors files do not belong to its config.json")
+
+
+def is_classifier(folder: str | Path) -> bool:
+    """Whether the config of a model folder says that its head gives scores of a sequence."""
+    try:
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # Whoever loads the folder says what is wrong with it.
+        return False
+    named = config.get("architectures") or () if isinstance(config, dict) else ()
+    return any(str(name).endswith("ForSequenceClassification") for name in named)
+
+
+def _require_folder(folder: str | Path) -> None:
     if not Path(folder).is_dir():
         raise CaiError(
             f"there is no model folder '{folder}'", next="give the path of a Hugging Face model folder"
         )
-    # A bar per file would tear the one line of progress that a command shows.
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    load: Any = AutoModelForCausalLM.from_pretrained
-    try:
-        model, loaded = load(
-            str(folder), dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        unreadable = f"model '{folder}' does not load as a causal language model ({reason})"
-        raise CaiError(unreadable, next="a model folder holds config.json and *.safetensors") from error
-    missing = sorted(loaded["missing_keys"])
-    if missing:
-        # transformers would go on with random weights in their place.
-        lacks = f"model '{folder}' lacks {len(missing)} weights ({missing[0]}, ...)"
-        raise CaiError(lacks, next="its safetensors files do not belong to its config.json")
-    policy: Any = model.to(device)
-    return policy.eval()
+
+
+def stop_at(policy: Any, tokenizer: Any, ends: set[int]) -> None:
+    """Let generation stop at the end-of-turn tokens that were learned; a base model's own list lacks them."""
+    listed = policy.generation_config.eos_token_id
+    known = {listed} if isinstance(listed, int) else set(listed or ())
+    if not ends <= known:
+        policy.generation_config.eos_token_id = sorted(known | ends)
+
+
+POLICY = ModelKind(load=lambda folder, device: load_policy(folder, device=device), finish=stop_at)
 
 
 def stored_dtype(folder: str | Path) -> torch.dtype:
