@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 from cai.errors import CaiError
 
-_NAME = re.compile(r"(.+)\.([1-9]\d*)-of-([1-9]\d*)")
+_NAME = re.compile(r"(.+)\.[1-9]\d*-of-[1-9]\d*(\.rejects)?")
 
 Place = tuple[int, ...]
 
@@ -74,7 +74,7 @@ def whole_of(output: Path) -> Path:
 def name_of(output: Path) -> str:
     """runs/x/critiques.3-of-8.jsonl -> critiques"""
     found = _NAME.fullmatch(output.stem)
-    return found.group(1) if found else output.stem
+    return found.group(1) + (found.group(2) or "") if found else output.stem
 
 
 def shards_of(output: Path) -> list[Path]:

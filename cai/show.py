@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cai.errors import CaiError
+from cai.shards import whole_of
 from cai.terminal import console, sanitise
 
 # Fewer digits than this would name half a run.
@@ -37,6 +38,9 @@ def _rows(run: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
         raise CaiError(f"there is no run '{run}'", next="cai runs lists them")
     paths = sorted(run.glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns) if run.is_dir() else [run]
     for path in paths:
+        if whole_of(path) != path and whole_of(path).exists():
+            # A shard that was merged.
+            continue
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
                 try:

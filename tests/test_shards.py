@@ -1,7 +1,9 @@
 """Shards of real stages on the scripted engine: each prompt in one of them, and merged as if never parted."""
 
 import json
-import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,7 @@ def test_names() -> None:
     assert path_of(output, shard) == Path("runs/x/critiques.3-of-8.jsonl")
     assert path_of(output, None) == whole_of(path_of(output, shard)) == output
     assert (name_of(path_of(output, shard)), name_of(output)) == ("critiques", "critiques")
+    assert whole_of(Path("x/a.1-of-2.rejects.jsonl")) == Path("x/a.rejects.jsonl")
     assert (shard_from("3/8"), shard_from("8/8")) == (Shard(3, 8), Shard(8, 8))
     assert [shard_from(text) for text in ("0/8", "9/8", "3", "3/", "a/b", "3/8/9", "-1/8")] == [None] * 7
 
@@ -200,37 +203,45 @@ def shard(which: str, *more: str) -> None:
     assert run(command) == 0
 
 
-def test_a_merge_that_is_broken_off_anywhere_ends_alike(
-    shards: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from cai.merge import merge
+left, replace = int(sys.argv[1]), os.replace
+
+def count(*paths):
+    global left
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
+    replace(*paths)
+
+os.replace = count
+merge(Path("r/responses.jsonl"))
+"""
+
+
+def test_a_merge_that_is_killed_anywhere_ends_alike(shards: Path) -> None:
+    """Whenever a file is to be put in its place: the first manifest, rows, rejects, the last manifest."""
     assert merge(shards) and not merge(shards)
-    expected = contents("r", ["responses"])
-    before = {path.name for path in shards.parent.iterdir()}
-    moments = 0
-    while True:
-        for path in shards.parent.glob("responses.[!123]*"):
+    expected, before = contents("r", ["responses"]), {path.name for path in shards.parent.iterdir()}
+    for moment in range(5):
+        for path in (shards, manifest.path_of(shards), manifest.rejects_of(shards)):
             path.unlink()
-        shards.unlink(missing_ok=True)
-        left = [moments]
-
-        def replace(source: Path, target: Path, real: Any = os.replace, left: list[int] = left) -> None:
-            if left[0] == 0:
-                raise KeyboardInterrupt
-            left[0] -= 1
-            real(source, target)
-
-        with monkeypatch.context() as patched:
-            patched.setattr("os.replace", replace)
-            if moments < 4:
-                with pytest.raises(KeyboardInterrupt):
-                    merge(shards)
-                assert not (manifest.read(shards) or {"complete": False})["complete"]
-            else:
-                break
-        assert merge(shards)
+        done = subprocess.run([sys.executable, "-c", KILLED, str(moment)])
+        assert done.returncode == (-signal.SIGKILL if moment < 4 else 0)
+        assert merge(shards) == (moment < 4)
         assert contents("r", ["responses"]) == expected
         assert {path.name for path in shards.parent.iterdir()} == before
-        moments += 1
+
+
+def test_a_row_of_merged_shards_is_shown_once(shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["merge", "r", "--quiet"]) == 0
+    rows = [*shards.read_text().splitlines(), *Path("r/responses.rejects.jsonl").read_text().splitlines()]
+    for row in (rows[0], rows[-1]):
+        capsys.readouterr()
+        assert run(["show", "r", json.loads(row)["id"]]) == 0
+        assert capsys.readouterr().out.count(".jsonl  ") == 1
 
 
 def refused(capsys: pytest.CaptureFixture[str], *command: str, code: int = 1) -> str:
