@@ -27,11 +27,13 @@ from http_stub import (
     status,
 )
 
+from cai.chat import load_tokenizer
 from cai.cli import run
 from cai.config import build
 from cai.engines import Options, Reply, Request, Sampling, Score
 from cai.engines.server import Server
 from cai.errors import CaiError
+from cai.model_folder import tokenizer_folder
 
 KEY = "sk-secret-0123456789"
 
@@ -387,6 +389,7 @@ class TestChat:
             session = engine(stub).open()
             with pytest.raises(CaiError) as raised:
                 session.submit(0, ask("x", Score(completion="y")))
+            assert session.poll() == []
             session.close()
         assert str(raised.value) == (
             "a chat endpoint tells no log P of a given answer; set tokenizer to the model's folder or hub "
@@ -397,6 +400,41 @@ class TestChat:
         with serving(Stub(always=choices({"message": {"content": None}, "finish_reason": "length"}))) as stub:
             [reply] = answers(engine(stub), [ask("x")])
         assert (reply.text, reply.finish, reply.error) == ("", "length", "")
+
+
+def completion(path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """What vllm serve's completions endpoint tells: log P = -token / 100, the text "bread"."""
+    assert path == "/v1/completions"
+    tokens = body.get("logprob_token_ids", ())
+    told = {"top_logprobs": [{f"token_id:{token}": -token / 100 for token in tokens}]}
+    written = load_tokenizer(tokenizer_folder("organism"))("bread", add_special_tokens=False)["input_ids"]
+    choice = {"finish_reason": "stop", "logprobs": told, "token_ids": written}
+    return {"choices": [choice], "usage": {"prompt_tokens": len(body["prompt"]), "completion_tokens": 1}}
+
+
+class TestTokens:
+    def test_texts_and_options_in_token_ids(self):
+        requests = [ask("x"), ask("x", Options(options=(" A", " B")), prefix="It is"), ask("x " * 5000)]
+        with serving(Stub(answer=completion, faults=deque([EMPTY, GARBAGE]))) as stub:
+            text, options, refused = answers(engine(stub, tokenizer="organism"), requests)
+        assert (text.text, text.new_tokens) == ("bread", 1)
+        ids = next(body["logprob_token_ids"] for _, _, body in stub.asked if "logprob_token_ids" in body)
+        assert options.logps == tuple(-token / 100 for token in ids) and len(ids) == 2
+        assert refused.error.endswith("tokens, the model's window is 4096")
+
+    @pytest.mark.parametrize(
+        ("want", "lacks"), [(Sampling(), "token ids"), (Score(completion="y"), "log-probs of given tokens")]
+    )
+    def test_an_endpoint_that_is_not_made_for_it_is_named(self, want, lacks):
+        def other(path: str, body: dict[str, Any]) -> dict[str, Any]:
+            return {"choices": [{"text": "hello", "finish_reason": "stop"}]}
+
+        with serving(Stub(answer=other)) as stub, pytest.raises(CaiError) as raised:
+            answers(engine(stub, tokenizer="organism"), [ask("x", want)])
+        assert str(raised.value) == (
+            f"{stub.url}: this endpoint gives no {lacks}; set tokenizer only where every endpoint is vllm "
+            "serve (tested with 0.32), or leave it out"
+        )
 
 
 class TestSession:

@@ -84,12 +84,13 @@ class ServerSession:
         """
         if self._closed:
             raise CaiError("this engine is closed", next="open it again")
-        self._in_flight += 1
         try:
             plan = self._way.plan(request)
         except Unanswerable as refusal:
+            self._in_flight += 1
             self._finished.put((ticket, self._refusal(str(refusal))))
             return
+        self._in_flight += 1
         name = digest(asdict(request), type(request.want).__name__)[:16]
         self._loop.call_soon_threadsafe(self._begin, ticket, plan, name)
 

@@ -28,7 +28,7 @@ from cai.engines._server_plan import (
 )
 
 PATH = "/completions"
-ONLY_VLLM = "leave out tokenizer unless all endpoints are vllm serve's (its releases of 2026)"
+ONLY_VLLM = "set tokenizer only where every endpoint is vllm serve (tested with 0.32), or leave it out"
 # The server would else take them from the model's generation_config.json, where they mix with the recipe's.
 PLAIN = {"min_p": 0.0, "repetition_penalty": 1.0}
 
@@ -88,7 +88,7 @@ class TokenWay:
         choice = choice_of(body)
         ids = choice.get("token_ids")
         if ids is None:
-            raise Lacking("token ids", ONLY_VLLM)
+            raise Lacking("no token ids", ONLY_VLLM)
         if not isinstance(ids, list) or not all(type(id) is int and 0 <= id < 1 << 31 for id in ids):
             raise Malformed("its answer has token ids that are none")
         finish, error = finish_of(choice)
@@ -129,16 +129,16 @@ def _logps(start: int, part: Part, body: Body) -> _Read:
     top = told.get("top_logprobs") if isinstance(told, dict) else None
     first = top[0] if isinstance(top, list) and top else None
     if not isinstance(first, dict):
-        raise Lacking("log-probs of given tokens", ONLY_VLLM)
+        raise Lacking("no log-probs of given tokens", ONLY_VLLM)
     known: dict[tuple[int, ...], float] = {}
     for token in part.tokens:
         if f"token_id:{token}" not in first:
-            raise Lacking("log-probs of given tokens", ONLY_VLLM)
+            raise Lacking("no log-probs of given tokens", ONLY_VLLM)
         known[(*part.after, token)] = number_of(first[f"token_id:{token}"])
     if part.whole:
         before = choice.get("prompt_logprobs")
         if not isinstance(before, list) or len(before) != start + len(part.after):
-            raise Lacking("log-probs of its prompt", ONLY_VLLM)
+            raise Lacking("no log-probs of its prompt", ONLY_VLLM)
         for at, token in enumerate(part.after):
             entry = before[start + at]
             found = entry.get(str(token)) if isinstance(entry, dict) else None
