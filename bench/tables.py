@@ -29,7 +29,14 @@ def main() -> int:
 
 def render(text: str) -> str:
     """The README with each `<!-- table NAME -->` ... `<!-- end -->` filled anew."""
-    tables = {"headline": headline, "seeds": seeds, "subsets": subsets, "feedback": feedback, "speed": speed}
+    tables = {
+        "headline": headline,
+        "seeds": seeds,
+        "subsets": subsets,
+        "feedback": feedback,
+        "speed": speed,
+        "million": million,
+    }
 
     def fill(found: re.Match[str]) -> str:
         name = found.group(1)
@@ -103,6 +110,17 @@ def speed() -> Iterator[str]:
             f"| batch {how['batch']}, {how['threads']} thread(s) | "
             f"{ratio['median']:.2f}x ({ratio['least']:.2f}-{ratio['most']:.2f}) |"
         )
+
+
+def million() -> Iterator[str]:
+    """Memory and our own time over many rows."""
+    result = results("million")
+    yield f"| {result['rows']:,} prompts | rows | peak memory | our time a row | times a bare JSON loop |"
+    yield "|---|---|---|---|---|"
+    for name, part in result["parts"].items():
+        if name != "bare":
+            cells = [f"{part['rows']:,}", f"{part['peak_mb']:.0f} MB", f"{part['own_us_a_row']:.0f} µs"]
+            yield f"| {part['what']} | {' | '.join(cells)} | {part['over_bare']:.1f}x |"
 
 
 def results(name: str) -> Any:
