@@ -57,12 +57,14 @@ class Reply:
     (one).
 
     `error` is the engine's word that it cannot answer this request (a prompt longer than the model's window);
-    then nothing else is set, and what asked makes a Reject of it. Token counts are for the manifest.
+    then nothing else is set, and what asked makes a Reject of it. Token counts are for the manifest. `tokens`
+    are the ids of the text as they were sampled, its end token included, where the engine knows them.
     """
 
     text: str = ""
     finish: str = "stop"
     logps: tuple[float, ...] = ()
+    tokens: tuple[int, ...] = ()
     error: str = ""
     model: str = ""
     weights: str = ""

@@ -163,6 +163,7 @@ class LocalSession:
             text=text,
             finish=done.finish,
             logps=done.logps,
+            tokens=done.written,
             model=self._label,
             weights=self._weights,
             prompt_tokens=done.job.tokens,
