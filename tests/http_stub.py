@@ -49,6 +49,11 @@ def instead(change: Callable[[dict[str, Any]], Any]) -> Fault:
     return Fault(body=change)
 
 
+def choices(*found: Any) -> Fault:
+    """The answer with other choices."""
+    return instead(lambda answer: {**answer, "choices": list(found)})
+
+
 CLOSED = Fault(close=True)
 SILENT = Fault(silence=True)
 EMPTY = Fault(body=b"")
