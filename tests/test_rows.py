@@ -1,8 +1,10 @@
 """Reading and writing JSON lines."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -263,3 +265,17 @@ def test_parts_share_no_prompt_and_lose_none(
     high = [item.value for item in items_for(ASK, [path], part=(cut, 1.0))]
     assert not {record.prompt_id for record in low} & {record.prompt_id for record in high}
     assert len(low) + len(high) == len(prompts)
+
+
+@pytest.mark.parametrize(("stage", "most"), [(ASK, 130), (GROUP, 380)])
+def test_a_row_that_was_read_leaves_little_in_memory(tmp_path: Path, stage: Any, most: int) -> None:
+    """Python's own objects for a prompt's id and a row's place would take several times as much."""
+    count = 2_500
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(f'{{"prompt": "request {number}"}}\n' for number in range(count)))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in items_for(stage, [path])) == count
+        assert tracemalloc.get_traced_memory()[1] < most * count
+    finally:
+        tracemalloc.stop()
