@@ -137,7 +137,12 @@ class TestTokenWay:
         }
         part = call.read(answer(token_ids=[*ids_of("e it is"), 4]))
         assert plan.join([part]) == Reply(
-            text="e it i", finish="stop", model="m", prompt_tokens=7, cached_tokens=5, new_tokens=1
+            text="e it i",
+            tokens=(*ids_of("e it is"), 4),
+            model="m",
+            prompt_tokens=7,
+            cached_tokens=5,
+            new_tokens=1,
         )
 
     def test_options_are_summed_over_their_tokens(self):

@@ -108,6 +108,8 @@ def test_greedy_text_is_that_of_the_local_engine(url: str, local: Engine, way: A
     found, expected = answers(way(url), requests), answers(local, requests)
     assert [(one.text, one.finish) for one in found] == [(one.text, one.finish) for one in expected]
     assert [one.prompt_tokens for one in found] == [one.prompt_tokens for one in expected]
+    if way is tokens:
+        assert [one.tokens for one in found] == [one.tokens for one in expected]
     assert {one.finish for one in found} == {"stop", "length"} and not any(one.error for one in found)
 
 

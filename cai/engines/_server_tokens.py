@@ -92,8 +92,10 @@ class TokenWay:
         if not isinstance(ids, list) or not all(type(id) is int and 0 <= id < 1 << 31 for id in ids):
             raise Malformed("its answer has token ids that are none")
         finish, error = finish_of(choice)
-        text = "" if error else answer_of(self._tokenizer, task, tuple(ids))
-        return self._reply([usage_of(body)], text=text, finish=finish, error=error)
+        if error:
+            return self._reply([usage_of(body)], error=error)
+        text = answer_of(self._tokenizer, task, tuple(ids))
+        return self._reply([usage_of(body)], text=text, tokens=tuple(ids), finish=finish)
 
     def _part(self, prompt: tuple[int, ...], part: Part) -> Call:
         body = self._body(prompt + part.after, 1) | {
