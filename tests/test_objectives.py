@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from cai.config import build
 from cai.errors import CaiError
-from cai.objectives.dpo import Dpo, soft_preference_loss
+from cai.objectives._preference import choice_loss
+from cai.objectives.dpo import Dpo
 from cai.objectives.sft import Sft
 from cai.plugins import find
 from cai.records import Annotation, Candidate, Comparison, Record, Turn, assistant, user
@@ -88,20 +89,29 @@ def test_dpo_starts_at_log_2_with_half_of_the_pairs_right(tmp_path):
     assert metrics == {"accuracy": 0.5, "margin": 0.0, "ratio_a": 0.0, "ratio_b": 0.0}
 
 
-@given(margin=st.floats(-1e3, 1e3), p=st.floats(0, 1))
+def bradley_terry(margin, p):
+    """The loss of a pair with log-odds `margin` and label `p`, and its gradient to the margin."""
+    odds = torch.tensor([margin], dtype=torch.float64, requires_grad=True)
+    scores, target = (
+        torch.stack([odds, torch.zeros_like(odds)], 1),
+        torch.tensor([[p, 1 - p]], dtype=torch.float64),
+    )
+    loss = choice_loss(scores, target, torch.ones(1, 2, dtype=torch.bool)).sum()
+    return loss.item(), torch.autograd.grad(loss, odds)[0].item()
+
+
+@given(margin=st.floats(-1e4, 1e4), p=st.floats(0, 1))
 def test_the_preference_loss_is_finite_symmetric_and_cross_entropy(margin, p):
-    one = soft_preference_loss(torch.tensor(margin), torch.tensor(p))
-    other = soft_preference_loss(torch.tensor(-margin), torch.tensor(1.0) - torch.tensor(p))
-    assert torch.isfinite(one) and torch.allclose(one, other, rtol=1e-4, atol=1e-2)
+    one, gradient = bradley_terry(margin, p)
+    assert one == pytest.approx(bradley_terry(-margin, 1 - p)[0], rel=1e-9, abs=1e-12)
     # log(1 + e^m) - p m, the same cross-entropy written as softplus
     expected = max(margin, 0.0) + math.log1p(math.exp(-abs(margin))) - p * margin
-    assert one.item() == pytest.approx(expected, rel=1e-4, abs=1e-3)
+    assert one == pytest.approx(expected, rel=1e-9, abs=1e-11)
+    assert math.isfinite(gradient)
 
 
 def test_the_gradient_vanishes_where_the_odds_equal_the_soft_label():
-    margin = torch.tensor(math.log(0.8 / 0.2), dtype=torch.float64, requires_grad=True)
-    soft_preference_loss(margin, torch.tensor(0.8, dtype=torch.float64)).backward()
-    assert margin.grad.item() == pytest.approx(0.0, abs=1e-12)
+    assert bradley_terry(math.log(0.8 / 0.2), 0.8)[1] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_dpo_learns_the_preferred_answers(tmp_path):
@@ -192,7 +202,7 @@ def test_sides_that_are_equal_after_tokenising_are_counted():
         (
             lambda: Sft().prepare([talk("long", "hi", "x" * 200)], TOKENIZER, 128),
             "row long: 222 tokens are more than the model's context of 128; "
-            'shorten it, or set too_long = "skip" to leave such rows out',
+            'shorten it, or set too_long = "skip" to leave such rows out or "truncate-left" to cut prompts',
         ),
         (
             lambda: Sft().prepare([talk("blank", "hi", " ")], TOKENIZER, 128),

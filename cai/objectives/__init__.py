@@ -46,7 +46,7 @@ class Loss:
 
 
 class Objective(Protocol):
-    """The contract. `takes`: the kind of row it reads, `Record` or `Comparison`; `trains`: the kind of model."""
+    """The contract. `takes` is the kind of row it reads (`Record` or `Comparison`), `trains` of model."""
 
     takes: ClassVar[type]
     trains: ClassVar[ModelKind]

@@ -1,7 +1,7 @@
 """Supervised fine-tuning: maximise the log-probability of the assistant's tokens."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from cai.objectives import Loss, Step
 from cai.records import Record
 from cai.training.batches import Batch, collate, column, token_logps
 from cai.training.data import (
+    TOO_LONG,
     Conversation,
     LearnFrom,
     Prepared,
@@ -21,6 +22,7 @@ from cai.training.data import (
     answered,
     conversations,
     prepare,
+    shorten,
 )
 from cai.training.distributed import Group
 from cai.training.models import POLICY, ModelKind
@@ -40,6 +42,9 @@ class SftRow:
     def sequences(self) -> tuple[Example, ...]:
         return (self.example,)
 
+    def shortened(self, count: int, keep: int) -> "SftRow":
+        return replace(self, example=shorten(self.example, count, keep))
+
     @property
     def scored(self) -> int:
         return sum(self.example.mask)
@@ -56,8 +61,8 @@ class Sft:
     """Loss: - sum_t w log p(y_t | x, y_<t) / sum_t w over all trained tokens t of a step, w the row's weight.
 
     `train_on`: the last assistant turn of each conversation or all of them. `learn_from`: a record's last
-    answer or all its distinct revisions. `too_long`: a row beyond the model's context is an error, or is
-    skipped and counted.
+    answer or all its distinct revisions. `too_long`: a row beyond the model's context is an error, is
+    skipped and counted, or loses the beginning of its prompt and is counted.
     """
 
     takes: ClassVar[type] = Record
@@ -65,7 +70,7 @@ class Sft:
 
     train_on: TrainOn = key("last", "learn the last assistant turn of a conversation, or all")
     learn_from: LearnFrom = key("last", "learn a record's last answer, or all its revisions")
-    too_long: TooLong = key("error", "rows beyond the model's context: error or skip")
+    too_long: TooLong = key("error", TOO_LONG)
 
     def sources(
         self, rows: Iterable[Record], weight: float = 1.0

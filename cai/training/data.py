@@ -1,20 +1,23 @@
 """What an objective reads, made of records and comparisons, and tokenised. No torch.
 
-Whatever is left out is counted under its reason; nothing is cut short.
+Whatever is left out is counted under its reason, and so is what is cut short.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from math import isclose
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 from cai.chat import Example, TrainOn, control_token, encode_example
 from cai.errors import CaiError
 from cai.records import Comparison, Messages, Record, assistant, digest
 
 LearnFrom = Literal["last", "all"]
-TooLong = Literal["error", "skip"]
+Label = Literal["soft", "hard"]
+TooLong = Literal["error", "skip", "truncate-left"]
+TOO_LONG = "rows beyond the model's context: error, skip or truncate-left (the prompt)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,10 @@ class Conversation:
     id: str
     messages: Messages
     weight: float = 1.0
+
+    @property
+    def texts(self) -> Messages:
+        return self.messages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,40 @@ class Preference:
     p_a: float
     weight: float = 1.0
 
+    @property
+    def texts(self) -> Messages:
+        return (*self.prompt, assistant(self.a), assistant(self.b))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """K answers to one prompt, best first, and the probability of each to be the best of them."""
+
+    id: str
+    prompt: Messages
+    answers: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    weight: float = 1.0
+
+    @property
+    def texts(self) -> Messages:
+        return (*self.prompt, *map(assistant, self.answers))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One answer, and the probability that it is one to learn from (as against one to unlearn)."""
+
+    id: str
+    prompt: Messages
+    answer: str
+    p: float
+    weight: float = 1.0
+
+    @property
+    def texts(self) -> Messages:
+        return (*self.prompt, assistant(self.answer))
+
 
 class TokenRow(Protocol):
     """One row of an objective, tokenised: its id and the sequences it takes in a batch."""
@@ -45,19 +86,23 @@ class TokenRow(Protocol):
     def name(self) -> str: ...
     @property
     def sequences(self) -> tuple[Example, ...]: ...
+    def shortened(self, count: int, keep: int) -> Self:
+        """Every sequence without `count` tokens after its first `keep`."""
+        ...
 
 
 RowT = TypeVar("RowT", bound=TokenRow)
-Source = TypeVar("Source", Conversation, Preference)
+Source = TypeVar("Source", Conversation, Preference, Choice, Judged)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared(Generic[RowT]):
-    """Tokenised rows, what was left out by reason, and a digest of the rows."""
+    """Tokenised rows, what was left out by reason, how many prompts were cut, and a digest of the rows."""
 
     rows: tuple[RowT, ...]
     dropped: Mapping[str, int]
     fingerprint: str
+    truncated: int = 0
 
 
 class Unusable(Exception):
@@ -117,6 +162,57 @@ def preferences(
     return rows, left_out
 
 
+def choices(comparisons: Iterable[Comparison], weight: float = 1.0) -> tuple[list[Choice], Counter[str]]:
+    """What is learned from all K candidates of comparisons, best first, with the probabilities as they are.
+
+    Comparisons whose candidates are all the same text are left out.
+    """
+    rows: list[Choice] = []
+    left_out: Counter[str] = Counter()
+    for comparison in comparisons:
+        answers = tuple(comparison.candidates[at].text for at in comparison.ranking)
+        if len(set(answers)) == 1:
+            left_out["equal sides"] += 1
+            continue
+        probabilities = tuple(comparison.probabilities[at] for at in comparison.ranking)
+        rows.append(
+            Choice(
+                id=comparison.id,
+                prompt=comparison.prompt,
+                answers=answers,
+                probabilities=probabilities,
+                weight=weight,
+            )
+        )
+    return rows, left_out
+
+
+def judged(comparisons: Iterable[Comparison], weight: float = 1.0) -> tuple[list[Judged], Counter[str]]:
+    """What is learned from single answers: the two sides of `preferences`, each with its probability."""
+    pairs, left_out = preferences(comparisons, weight)
+    rows = [
+        Judged(id=f"{pair.id}.{side}", prompt=pair.prompt, answer=answer, p=p, weight=weight)
+        for pair in pairs
+        for side, answer, p in (("a", pair.a, pair.p_a), ("b", pair.b, 1 - pair.p_a))
+    ]
+    return rows, left_out
+
+
+def labelled(probabilities: Sequence[float], label: Label) -> tuple[float, ...]:
+    """What is learned of the probabilities of K candidates: "soft" themselves, "hard" 1 for the best.
+
+    Raises `Unusable` when they are none, and for "hard" when no one is the best.
+    """
+    if not all(0 <= p <= 1 for p in probabilities) or not isclose(sum(probabilities), 1, abs_tol=1e-6):
+        raise Unusable("label is no probability")
+    if label == "soft":
+        return tuple(probabilities)
+    best = max(probabilities)
+    if list(probabilities).count(best) > 1:
+        raise Unusable("tie")
+    return tuple(float(p == best) for p in probabilities)
+
+
 def prepare(
     sources: Iterable[Source],
     encode: Callable[[Source], RowT],
@@ -127,25 +223,30 @@ def prepare(
 ) -> Prepared[RowT]:
     """Tokenise every source with `encode`; leave out, and count, what cannot be learned from.
 
-    Raises `CaiError` for a row longer than `limit` tokens when `too_long` is "error", and when no row is
-    left.
+    A row longer than `limit` tokens is an error, is left out ("skip"), or loses the oldest tokens of its
+    prompt but for a BOS at its head ("truncate-left"), all its answers whole and after the same prompt.
+    Raises `CaiError` for such a row, for one whose prompt cannot give enough, and when no row is left.
     """
     rows: list[RowT] = []
     dropped: Counter[str] = Counter()
+    truncated = 0
     sums = blake2b(digest_size=16)
     for source in sources:
         try:
             row = _encode(source, encode, tokenizer)
-            _check_length(row, limit, too_long)
+            fitting = _fitting(row, limit, too_long, tokenizer)
         except Unusable as reason:
             dropped[str(reason)] += 1
             continue
-        rows.append(row)
-        sums.update(repr(row).encode("utf-8", "surrogatepass"))
+        truncated += fitting is not row
+        rows.append(fitting)
+        sums.update(repr(fitting).encode("utf-8", "surrogatepass"))
     if not rows:
         counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "the input is empty"
         raise CaiError(f"there is nothing to train on ({counts})", next="give a file with usable rows")
-    return Prepared(rows=tuple(rows), dropped=dict(dropped), fingerprint=sums.hexdigest())
+    return Prepared(
+        rows=tuple(rows), dropped=dict(dropped), fingerprint=sums.hexdigest(), truncated=truncated
+    )
 
 
 def answered(tokenizer: Any, messages: Messages, train_on: TrainOn = "last") -> Example:
@@ -155,8 +256,16 @@ def answered(tokenizer: Any, messages: Messages, train_on: TrainOn = "last") -> 
     return encode_example(tokenizer, messages, train_on)
 
 
+def shorten(example: Example, count: int, keep: int) -> Example:
+    """The example without `count` tokens after its first `keep`."""
+    left = slice(keep, keep + count)
+    ids, mask = list(example.ids), list(example.mask)
+    del ids[left], mask[left]
+    return Example(ids=tuple(ids), mask=tuple(mask))
+
+
 def _encode(source: Source, encode: Callable[[Source], RowT], tokenizer: Any) -> RowT:
-    if control_token(tokenizer, _texts(source)) is not None:
+    if control_token(tokenizer, source.texts) is not None:
         raise Unusable("control token in the text")
     if source.weight <= 0:
         raise CaiError(f"weight {source.weight}", where=f"row {source.id}", next="give a weight above 0")
@@ -166,19 +275,30 @@ def _encode(source: Source, encode: Callable[[Source], RowT], tokenizer: Any) ->
         raise CaiError(error.what, where=error.where or f"row {source.id}", next=error.next) from error
 
 
-def _texts(source: Conversation | Preference) -> Messages:
-    if isinstance(source, Conversation):
-        return source.messages
-    return (*source.prompt, assistant(source.a), assistant(source.b))
-
-
-def _check_length(row: TokenRow, limit: int, too_long: TooLong) -> None:
+def _fitting(row: RowT, limit: int, too_long: TooLong, tokenizer: Any) -> RowT:
+    """The row itself, or one cut to `limit` tokens where that is wanted."""
     length = max(len(example.ids) for example in row.sequences)
     if length <= limit:
-        return
+        return row
     if too_long == "skip":
         raise Unusable("too long")
     over = f"{length} tokens are more than the model's context of {limit}"
-    raise CaiError(
-        over, where=f"row {row.name}", next='shorten it, or set too_long = "skip" to leave such rows out'
-    )
+    where = f"row {row.name}"
+    if too_long == "error":
+        ways = 'shorten it, or set too_long = "skip" to leave such rows out or "truncate-left" to cut prompts'
+        raise CaiError(over, where=where, next=ways)
+    keep = int(row.sequences[0].ids[0] == tokenizer.bos_token_id)
+    # A token of the prompt has to stay: the answer's first token is predicted from it.
+    room = min(_prompt_length(example) for example in row.sequences) - max(keep, 1)
+    if length - limit > room:
+        short = f"{over}, and no more than {room} of its prompt can be cut"
+        raise CaiError(short, where=where, next='shorten its answer, or set too_long = "skip"')
+    return row.shortened(length - limit, keep)
+
+
+def _prompt_length(example: Example) -> int:
+    """Tokens before the last answer: before the last run of tokens to learn."""
+    start = len(example.mask)
+    while start and example.mask[start - 1]:
+        start -= 1
+    return start

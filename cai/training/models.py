@@ -69,7 +69,7 @@ def read_model(
     _require_folder(folder)
     # A bar per file would tear the one line of progress that a command shows; what is missing is reported.
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    verbosity = logging.get_verbosity()  # type: ignore[no-untyped-call]
+    verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         model, loaded = auto.from_pretrained(
@@ -85,7 +85,7 @@ def read_model(
         unreadable = f"model '{folder}' does not load as {noun} ({reason})"
         raise CaiError(unreadable, next="a model folder holds config.json and *.safetensors") from error
     finally:
-        logging.set_verbosity(verbosity)  # type: ignore[no-untyped-call]
+        logging.set_verbosity(verbosity)
     return model, sorted(loaded["missing_keys"])
 
 
