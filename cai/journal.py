@@ -19,6 +19,9 @@ from typing import NamedTuple
 from cai.compact import Table
 from cai.errors import CaiError
 
+# Items stand in the order they were finished in, near where the input has them: room for back and forth.
+_READ = 1 << 18
+
 # Prompt, cached and generated.
 Tokens = tuple[int, int, int]
 
@@ -70,7 +73,7 @@ class Journal:
         if self._file.tell() > size:
             self._file.truncate(size)
         self._end = size
-        self._reader = path.open("rb")
+        self._reader = path.open("rb", buffering=_READ)
 
     def find(self, key: bytes) -> int | None:
         """Where the entry of an item starts, if an earlier process wrote one."""
@@ -89,8 +92,7 @@ class Journal:
 
     def read(self, offset: int) -> Entry:
         """The entry that starts at `offset`."""
-        if self._reader.tell() != offset:
-            self._reader.seek(offset)
+        self._reader.seek(offset)
         head, *rows = self._reader.readline().rstrip(b"\n").split(b"\t")
         fields = json.loads(head)
         cut = len(rows) - fields["rejects"]
