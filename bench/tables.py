@@ -121,6 +121,10 @@ def million() -> Iterator[str]:
         if name != "bare":
             cells = [f"{part['rows']:,}", f"{part['peak_mb']:.0f} MB", f"{part['own_us_a_row']:.0f} µs"]
             yield f"| {part['what']} | {' | '.join(cells)} | {part['over_bare']:.1f}x |"
+    before, after = result["machine"]["load_before_and_after"]
+    cores, bare = result["machine"]["cores"], result["parts"]["bare"]["us_a_row"]
+    yield ""
+    yield f"({cores} cores, load {before:.1f} to {after:.1f}; the bare loop took {bare:.1f} µs a row.)"
 
 
 def results(name: str) -> Any:
