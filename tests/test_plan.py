@@ -1,32 +1,33 @@
 """The plan of a run: every row once an epoch, within the budget, the same for the same seed."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.training.plan import count_steps, cut, plan_steps
+from cai.chat import Example
+from cai.training.plan import count_steps, cut, plan_steps, sizes
 from cai.training.settings import TrainSettings
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=80)
 
 
-def plan(lengths, width=1, **settings):
+def plan(lengths, **settings):
     names = [f"row{at}" for at in range(len(lengths))]
-    steps = list(plan_steps(lengths, names, TrainSettings(**settings), width))
-    assert count_steps(lengths, names, TrainSettings(**settings), width) == len(steps)
+    steps = list(plan_steps(lengths, names, TrainSettings(**settings)))
+    assert count_steps(lengths, names, TrainSettings(**settings)) == len(steps)
     return steps
 
 
 @given(lengths=LENGTHS, epochs=st.integers(1, 3), budget=st.integers(1, 200), accumulate=st.integers(1, 4))
 def test_every_row_once_an_epoch_within_the_token_budget(lengths, epochs, budget, accumulate):
-    steps = plan(lengths, 2, epochs=epochs, tokens_per_batch=budget, accumulate=accumulate)
+    steps = plan(lengths, epochs=epochs, tokens_per_batch=budget, accumulate=accumulate)
     rows = Counter(row for step in steps for micro in step for row in micro)
     assert rows == dict.fromkeys(range(len(lengths)), epochs)
     assert all(len(step) <= accumulate for step in steps)
     for micro in (micro for step in steps for micro in step):
-        padded = 2 * len(micro) * max(lengths[row] for row in micro)
-        assert padded <= budget or len(micro) == 1
+        assert sum(lengths[row] for row in micro) <= budget or len(micro) == 1
 
 
 @given(lengths=LENGTHS, size=st.integers(1, 9))
@@ -71,3 +72,20 @@ def test_rows_of_like_length_share_a_batch_and_steps_mix_lengths():
     steps = plan(lengths, epochs=1, batch_size=4, accumulate=8)
     assert all(len({lengths[row] for row in micro}) == 1 for step in steps for micro in step)
     assert all(len({lengths[micro[0]] for micro in step}) == 2 for step in steps)
+
+
+def test_a_row_counts_what_its_answers_share_once():
+    def row(name, *answers):
+        prompt = tuple(range(10))
+        examples = tuple(
+            Example(ids=(*prompt, *ids), mask=(False,) * 10 + (True,) * len(ids)) for ids in answers
+        )
+        return SimpleNamespace(name=name, sequences=examples)
+
+    rows = [row("one", (3, 2)), row("pair", (3, 2), (4, 4, 2)), row("alike", (3, 4, 2), (3, 5, 5, 2), (3, 2))]
+    assert sizes(rows) == ([12, 10 + 2 + 3, 11 + 2 + 3 + 1], ["one", "pair", "alike"])
+
+
+def test_too_little_in_common_is_not_shared():
+    pair = tuple(Example(ids=(7, 7, last), mask=(False, False, True)) for last in (1, 2))
+    assert sizes([SimpleNamespace(name="short", sequences=pair)]) == ([6], ["short"])

@@ -8,7 +8,7 @@ row's alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +24,16 @@ FOREIGN = ("softcap", "s_aux", "sinks", "position_bias", "block_table", "head_ma
 
 class UnsupportedAttention(Exception):
     """The model's attention asks for more than this one does."""
+
+
+class Plan(Protocol):
+    """How a layer attends in one pass of the model, which hands the plan on to its layers."""
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int
+    ) -> Tensor:
+        """(heads, tokens, dim) -> (tokens, heads, dim); `window` 0: a token sees its whole past."""
+        ...
 
 
 class KeyValues:
@@ -150,7 +160,7 @@ def attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    plan: Prompts | Tokens,
+    plan: Plan,
     scaling: float | None = None,
     sliding_window: int | None = None,
     **others: Any,

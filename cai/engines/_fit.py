@@ -19,6 +19,8 @@ def packs(model: Any) -> bool:
     if not getattr(model, "_supports_attention_backend", False):
         return False
     own = model.config._attn_implementation
+    if own == NAME:
+        return True
     vocabulary = model.config.get_text_config().vocab_size
     ids = tuple((7 * at + 3) % vocabulary for at in range(PROMPT + MORE))
     with torch.inference_mode():

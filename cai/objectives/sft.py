@@ -26,7 +26,7 @@ from cai.training.data import (
 )
 from cai.training.distributed import Group
 from cai.training.models import POLICY, ModelKind
-from cai.training.plan import count_steps, cut, plan_steps
+from cai.training.plan import count_steps, cut, plan_steps, sizes
 from cai.training.settings import TrainSettings
 
 
@@ -88,12 +88,12 @@ class Sft:
         return data
 
     def steps(self, data: Prepared[SftRow], settings: TrainSettings) -> int:
-        return count_steps(*_shape(data), settings)
+        return count_steps(*sizes(data.rows), settings)
 
     def batches(
         self, model: Any, data: Prepared[SftRow], settings: TrainSettings, group: Group, start: int
     ) -> Iterator[Step[SftBatch]]:
-        for micros in islice(plan_steps(*_shape(data), settings), start, None):
+        for micros in islice(plan_steps(*sizes(data.rows), settings), start, None):
             weight = sum(data.rows[at].weight * data.rows[at].scored for micro in micros for at in micro)
             mine = [
                 _collate([data.rows[at] for at in micro], model)
@@ -105,11 +105,6 @@ class Sft:
         logps = token_logps(model, batch.batch)
         total = -(logps * batch.weights[batch.batch.rows]).sum()
         return Loss(total=total, metrics={}, names=batch.batch.names, tokens=batch.batch.tokens)
-
-
-def _shape(data: Prepared[SftRow]) -> tuple[list[int], list[str]]:
-    """Padded lengths and names of the rows, for the plan."""
-    return [len(row.example.ids) for row in data.rows], [row.name for row in data.rows]
 
 
 def _collate(rows: Sequence[SftRow], model: Any) -> SftBatch:

@@ -1,8 +1,8 @@
 """Token rows as tensors, and the log-probabilities of what is learned.
 
-Rows are padded on the right and no attention mask is passed: under causal attention no real token sees a
-later one, so padding cannot change a real position. The language-model head runs only where the next token
-is scored.
+Sequences lie end to end without padding, and those that begin alike (the two answers of a pair, the
+candidates of a comparison) share that beginning: it is computed once. The numbers, and their gradients, are
+those of every sequence alone. The language-model head runs only where the next token is scored.
 """
 
 from collections.abc import Sequence
@@ -14,38 +14,59 @@ from torch import Tensor
 from torch.nn import functional
 
 from cai.chat import Example
+from cai.training import forward
+from cai.training.attention import Group, Segments
+from cai.training.forward import Sequences, Tokens, plain_head
+from cai.training.head import CELLS, head_logps
+from cai.training.sharing import shared
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Sequences of one forward pass: B of them, padded to T tokens, with N scored tokens in all.
+    """Sequences of one forward pass: B of them, with N scored tokens in all.
 
-    `names` are the ids of the rows behind them, for errors; `tokens` counts the real ones.
+    `names` are the ids of the rows behind them, for errors; `tokens` counts those of all sequences, shared
+    ones in each.
     """
 
-    ids: Tensor  # [B, T] int64
-    positions: Tensor  # [N] int64: flat position b * T + t whose next token, t + 1, is scored
+    sequences: Sequences
+    scored: Tokens  # N: the tokens whose next token is scored
     targets: Tensor  # [N] int64: that next token
-    rows: Tensor  # [N] int64: b
+    ends: Tokens  # B: the last token of each sequence
     names: tuple[str, ...]
     tokens: int
 
+    @property
+    def rows(self) -> Tensor:
+        """Which sequence each scored token belongs to, [N] int64, in rising order."""
+        return self.scored.rows
+
 
 def collate(examples: Sequence[Example], names: Sequence[str], device: torch.device | str = "cpu") -> Batch:
-    """Pad examples on the right into one batch. Padding is id 0; nothing reads it."""
-    length = max(len(example.ids) for example in examples)
-    ids = torch.zeros(len(examples), length, dtype=torch.int64)
-    scored = torch.zeros(len(examples), length, dtype=torch.bool)
+    """Lay examples end to end in one batch; those that share their prompt share its tokens."""
+    laid = _lay(examples)
+    at, rows, targets = [], [], []
     for row, example in enumerate(examples):
-        ids[row, : len(example.ids)] = torch.tensor(example.ids)
-        scored[row, : len(example.ids) - 1] = torch.tensor(example.mask[1:], dtype=torch.bool)
-    positions = scored.flatten().nonzero().squeeze(1)
+        scored = [place for place in range(len(example.ids) - 1) if example.mask[place + 1]]
+        at += [laid.where(row, place) for place in scored]
+        rows += [row] * len(scored)
+        targets += [example.ids[place + 1] for place in scored]
+    segments = Segments(groups=tuple(laid.groups))
+    ends = [laid.where(row, len(example.ids) - 1) for row, example in enumerate(examples)]
+
+    def tensor(numbers: Sequence[int]) -> Tensor:
+        return torch.tensor(numbers, dtype=torch.int64, device=device)
+
     return Batch(
-        ids=ids.to(device),
-        positions=positions.to(device),
-        # A scored position is never the last of its row, so its next token is the next one in flat order.
-        targets=ids.flatten()[positions + 1].to(device),
-        rows=(positions // length).to(device),
+        sequences=Sequences(
+            ids=tensor(laid.ids),
+            places=tensor(segments.places[2]),
+            segments=segments,
+            order=tensor(laid.order),
+        ),
+        scored=Tokens(at=tensor(at), rows=tensor(rows)),
+        targets=tensor(targets),
+        ends=Tokens(at=tensor(ends), rows=tensor(range(len(examples)))),
         names=tuple(names),
         tokens=sum(len(example.ids) for example in examples),
     )
@@ -58,7 +79,10 @@ def column(values: Sequence[float], model: Any) -> Tensor:
 
 def token_logps(model: Any, batch: Batch) -> Tensor:
     """Log-probability [N] of every scored token, computed in float32 (or in float64 if the model is)."""
-    logits = _scored_logits(model, batch)
+    head = plain_head(model)
+    if head is not None and len(batch.targets) * head.out_features > CELLS:
+        return head_logps(forward.states(model, batch.sequences, batch.scored), head, batch.targets)
+    logits = forward.logits(model, batch.sequences, batch.scored)
     wide = logits if logits.dtype == torch.float64 else logits.float()
     return -functional.cross_entropy(wide, batch.targets, reduction="none")
 
@@ -66,23 +90,44 @@ def token_logps(model: Any, batch: Batch) -> Tensor:
 def completion_logps(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     """Summed log-probability [B] of the scored tokens of each sequence, and how many [B] they are."""
     each = token_logps(model, batch)
-    sums = each.new_zeros(len(batch.ids)).index_add(0, batch.rows, each)
-    return sums, torch.bincount(batch.rows, minlength=len(batch.ids))
+    count = len(batch.ends.rows)
+    sums = each.new_zeros(count).index_add(0, batch.rows, each)
+    return sums, torch.bincount(batch.rows, minlength=count)
 
 
-def _scored_logits(model: Any, batch: Batch) -> Tensor:
-    """Logits [N, V] at the scored positions.
+def last_states(model: Any, batch: Batch) -> Tensor:
+    """Hidden state [B, H] of the last token of each sequence, as a head over it reads it."""
+    return forward.states(model, batch.sequences, batch.ends)
 
-    The head's input is narrowed on its way in, so that whatever the model does after its head (scaling,
-    capping) still happens, and nothing of size [B, T, V] is ever made.
-    """
 
-    def narrow(_: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (inputs[0].flatten(0, 1)[batch.positions], *inputs[1:])
+def scored_states(model: Any, batch: Batch) -> Tensor:
+    """Hidden state [N, H] of every token whose next one is scored."""
+    return forward.states(model, batch.sequences, batch.scored)
 
-    hook = model.get_output_embeddings().register_forward_pre_hook(narrow)
-    try:
-        logits: Tensor = model(input_ids=batch.ids, use_cache=False).logits
-    finally:
-        hook.remove()
-    return logits
+
+@dataclass(frozen=True, kw_only=True)
+class _Laid:
+    """Where everything lies: a row's first `common` tokens begin at `head`, the others at `tail`."""
+
+    ids: list[int]
+    groups: list[Group]
+    order: list[int]
+    spans: dict[int, tuple[int, int, int]]  # row -> common, head, tail
+
+    def where(self, row: int, place: int) -> int:
+        common, head, tail = self.spans[row]
+        return head + place if place < common else tail + place - common
+
+
+def _lay(examples: Sequence[Example]) -> _Laid:
+    laid = _Laid(ids=[], groups=[], order=[], spans={})
+    for common, members in shared(examples):
+        head = len(laid.ids)
+        laid.ids.extend(examples[members[0]].ids[:common])
+        for row in members:
+            laid.spans[row] = common, head, len(laid.ids)
+            laid.ids.extend(examples[row].ids[common:])
+        lengths = [len(examples[row].ids) - common for row in members]
+        laid.groups.append((common, *lengths) if common else (lengths[0],))
+        laid.order.extend(members)
+    return laid

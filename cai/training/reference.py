@@ -16,6 +16,7 @@ from cai.errors import CaiError
 from cai.training.batches import collate, completion_logps
 from cai.training.distributed import Group
 from cai.training.durable import write_file
+from cai.training.sharing import shared
 
 TOKENS_PER_BATCH = 4096
 # Elements that stand for a parameter in the digest: an optimizer step moves nearly every element.
@@ -50,19 +51,30 @@ def reference_logps(model: Any, examples: Sequence[Example], cache: Path, group:
 
 def _compute(model: Any, examples: Sequence[Example], group: Group) -> dict[int, float]:
     """Position -> sum, for this process's share."""
-    order = sorted(range(len(examples)), key=lambda at: len(examples[at].ids))
-    micros: list[list[int]] = [[]]
-    for at in order:
-        if micros[-1] and (len(micros[-1]) + 1) * len(examples[at].ids) > TOKENS_PER_BATCH:
-            micros.append([])
-        micros[-1].append(at)
     sums: dict[int, float] = {}
-    for micro in group.share(micros):
+    for micro in group.share(micros(examples, TOKENS_PER_BATCH)):
         batch = collate([examples[at] for at in micro], [str(at) for at in micro], model.device)
         with torch.no_grad():
             logps, _ = completion_logps(model, batch)
         sums.update(zip(micro, logps.tolist(), strict=True))
     return sums
+
+
+def micros(examples: Sequence[Example], budget: int) -> list[list[int]]:
+    """Batches of at most `budget` computed tokens: answers to one prompt together, like lengths together."""
+    groups = sorted(shared(examples), key=lambda group: max(len(examples[at].ids) for at in group[1]))
+    batches: list[list[int]] = []
+    tokens = 0
+    for common, members in groups:
+        for at in members:
+            # The first of a group brings what the others share, and so does the first of a batch.
+            more = len(examples[at].ids) - (0 if at == members[0] else common)
+            if not batches or tokens + more > budget:
+                batches.append([])
+                tokens, more = 0, len(examples[at].ids)
+            batches[-1].append(at)
+            tokens += more
+    return batches
 
 
 def _read(path: Path, count: int) -> list[float] | None:

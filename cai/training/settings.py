@@ -17,8 +17,8 @@ class TrainSettings:
 
     Length: `epochs` (passes over the rows) or `steps` (optimizer steps), not both.
     Batches: a micro-batch holds rows of like length, by `batch_size` (rows) or `tokens_per_batch` (at most so
-    many tokens, padding included; a longer row is alone), not both. `accumulate` micro-batches make one
-    optimizer step; its loss is the mean over all of them together.
+    many tokens, shared ones counted once; a longer row is alone), not both. `accumulate` micro-batches make
+    one optimizer step; its loss is the mean over all of them together.
     Rate: `warmup` is the fraction of all steps in which the rate rises linearly from 0 to `lr`. Then
     "constant" keeps it, "linear" and "cosine" let it fall to `final_lr` * `lr` at the end, and "trapezoid"
     keeps it and lets it fall linearly over the last `decay` fraction of all steps.
