@@ -60,7 +60,14 @@ PARTS: dict[str, tuple[str, list[str], list[str]]] = {
     ),
     "merge": ("merge of the four", ["merge many/responses.jsonl --quiet"], ["many/responses.jsonl"]),
     "group": (
-        "rows gathered by prompt (pairs)",
+        "compare, rows gathered by prompt (one answer each: all rejected)",
+        [
+            f"compare one/responses.jsonl --engine {ENGINE} --constitution harmless -o one/compared.jsonl --quiet"
+        ],
+        ["one/compared.rejects.jsonl"],
+    ),
+    "pairs": (
+        "pairs (asks no model; all rejected)",
         ["pairs one/responses.jsonl -o one/pairs.jsonl --quiet"],
         ["one/pairs.rejects.jsonl"],
     ),
