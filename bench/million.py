@@ -62,7 +62,8 @@ PARTS: dict[str, tuple[str, list[str], list[str]]] = {
     "group": (
         "compare, rows gathered by prompt (one answer each: all rejected)",
         [
-            f"compare one/responses.jsonl --engine {ENGINE} --constitution harmless -o one/compared.jsonl --quiet"
+            f"compare one/responses.jsonl --engine {ENGINE} --constitution harmless --quiet "
+            "-o one/compared.jsonl"
         ],
         ["one/compared.rejects.jsonl"],
     ),
