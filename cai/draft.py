@@ -111,7 +111,8 @@ def _add_train(draft: Draft, table: Mapping[str, Any], where: str) -> None:
         raise CaiError(needs, where=where, next=way)
     own = {key: value for key, value in table.items() if key not in COMMON["train"]}
     cls = find("objectives", table["train"], where)
-    objective, settings = training_keys(table["train"], {**_seed(draft), **own}, where, COMMON["train"])
+    keys = {**_seed(draft), **_models(draft, cls, own, where)}
+    objective, settings = training_keys(table["train"], keys, where, COMMON["train"])
     if "model" not in table:
         raise CaiError("'model' is missing", where=where, next="name the engine or the model folder to train")
     engine = _model(draft, table["model"], "model", where)
@@ -138,6 +139,16 @@ def _add_train(draft: Draft, table: Mapping[str, Any], where: str) -> None:
     )
     draft.makes[name] = None
     draft.engines[name] = with_model(engine, output)
+
+
+def _models(draft: Draft, cls: type[Any], own: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The keys of an objective, with a folder for each that may mean a model and names an earlier step."""
+    found = dict(own)
+    for field in dataclasses.fields(cls):
+        name = own.get(field.name)
+        if field.metadata.get("model") and isinstance(name, str) and name in {*draft.names, *draft.engines}:
+            found[field.name] = model_of(_model(draft, name, field.name, where), where)
+    return found
 
 
 def _add_eval(draft: Draft, table: Mapping[str, Any], where: str) -> None:

@@ -96,9 +96,11 @@ def made_from(steps: Sequence[Step], names: Collection[str]) -> list[Step]:
 
 
 def _needs(step: Step) -> set[Path]:
-    """The files and the model folder that a step is made from."""
-    engine = step.model if isinstance(step, TrainStep) else step.engine
-    return {*step.inputs, *_folder(engine)}
+    """The files and the model folders that a step is made from."""
+    if isinstance(step, TrainStep):
+        # An objective may need a model that another step trains.
+        return {*step.inputs, *_folder(step.model), *getattr(step.objective, "needs", ())}
+    return {*step.inputs, *_folder(step.engine)}
 
 
 def _folder(engine: Engine | None) -> set[Path]:

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -43,6 +44,20 @@ def find(kind: str, name: str, where: str | None = None) -> type[Any]:
         )
     class_name = "".join(part.capitalize() for part in name.split("_"))
     return _attribute(importlib.import_module(f"cai.{kind}.{name}"), class_name, name, where)
+
+
+def function(name: str, where: str | None = None) -> tuple[Callable[..., Any], str]:
+    """The function "package.module:name" or "path/to/file.py:name", and the digest of the file it is in.
+
+    Raises `CaiError` when there is no such module, file or function.
+    """
+    module_name, _, attribute = name.rpartition(":")
+    module = _outside(module_name, where)
+    found = getattr(module, attribute, None)
+    if not callable(found) or isinstance(found, type):
+        functions = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        raise CaiError(f"'{name}' has no function '{attribute}'", where=where, next=suggest(attribute, functions))
+    return found, sha256(Path(str(module.__file__)).read_bytes()).hexdigest()[:32]
 
 
 def singular(kind: str) -> str:

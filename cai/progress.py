@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Seconds between two lines about the same step in a log.
 LOG_EVERY = 20.0
+# What is said of an optimizer step, as far as it has it.
+SEEN = ("loss", "reward", "kl")
 
 
 class Reporter(Protocol):
@@ -63,7 +65,8 @@ class Lines:
 
     def training(self, name: str) -> TrainReport:
         def report(done: int, total: int, metrics: Mapping[str, float]) -> None:
-            self._now(f"{name}: step {done} of {total}, loss {metrics['loss']:.4f}")
+            seen = [f"{one} {metrics[one]:.4f}" for one in SEEN if one in metrics]
+            self._now(", ".join([f"{name}: step {done} of {total}", *seen]))
 
         return report
 

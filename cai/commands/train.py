@@ -15,6 +15,7 @@ from cai.training.settings import TrainSettings
 @click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
 @click.option("--model", required=True, metavar="MODEL", help="Model folder, hub name, or 'organism'.")
 @click.option("-o", "--output", required=True, metavar="FOLDER", help="The model folder to write.")
+@click.option("--reward", metavar="REWARD", help="What scores answers (ppo, grpo, rloo): a folder, file.py:function.")
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A key of the objective's own.")
 @click.option("--weights", metavar="W,W,...", help="How much each file's rows count, one number a file.")
 @click.option("--redo", is_flag=True, help="Throw away what is there and train anew.")
@@ -26,6 +27,7 @@ def train(
     inputs: tuple[str, ...],
     model: str,
     output: str,
+    reward: str | None,
     pairs: tuple[str, ...],
     weights: str | None,
     redo: bool,
@@ -44,7 +46,7 @@ def train(
     from cai.execute import Options, execute
     from cai.steps import TrainStep, check_weights, engine_of, input_file, training_keys
 
-    table = options.given(settings)
+    table = options.given({**settings, "reward": reward})
     for key, value in options.settings(pairs, "--set").items():
         if key in table:
             raise UsageError(f"'{key}' is set twice", where="--set", next="set it once")

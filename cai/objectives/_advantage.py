@@ -26,8 +26,8 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
 
 
 def token_rewards(scores: Tensor, divergence: Tensor, mask: Tensor, coefficient: float) -> Tensor:
-    """Reward [B, T] of each token: -`coefficient` * `divergence` [B, T], and on the last real one the answer's
-    score [B] as well (Ziegler et al., arXiv 1909.08593, equation 2).
+    """Reward [B, T] of each token: -`coefficient` * `divergence` [B, T], and on the last real one the
+    answer's score [B] as well (Ziegler et al., arXiv 1909.08593, equation 2).
     """
     rewards = -coefficient * divergence * mask
     last = mask.sum(1) - 1
@@ -70,8 +70,8 @@ def group_advantages(scores: Tensor, scale: bool) -> Tensor:
 
 
 def leave_one_out(scores: Tensor) -> Tensor:
-    """How far each score [P, K] is from the mean of the K - 1 others (RLOO: Ahmadian et al., arXiv 2402.14740,
-    equation 8).
+    """How far each score [P, K] is from the mean of the K - 1 others (RLOO: Ahmadian et al., arXiv
+    2402.14740, equation 8).
     """
     others = scores.shape[1] - 1
     return scores - (scores.sum(1, keepdim=True) - scores) / others

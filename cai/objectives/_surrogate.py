@@ -29,8 +29,8 @@ def divergence(logps: Tensor, reference: Tensor, estimator: Estimator) -> Tensor
 def policy_loss(
     logps: Tensor, old: Tensor, advantages: Tensor, clip: float, clip_high: float | None = None
 ) -> Tensor:
-    """Of each token: -min(r A, clip(r, 1 - clip, 1 + clip_high) A) with r = pi / pi_old (Schulman et al., arXiv
-    1707.06347, equation 7); `clip_high` is `clip` unless given (Yu et al., arXiv 2503.14476, "clip-higher").
+    """Of each token: -min(r A, clip(r, 1 - clip, 1 + clip_high) A) with r = pi / pi_old (Schulman et al.,
+    arXiv 1707.06347, equation 7); `clip_high` is `clip` unless given (Yu et al., arXiv 2503.14476, "clip-higher").
     """
     ratio = _ratio(logps, old)
     bounded = ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
@@ -55,8 +55,8 @@ def value_loss(values: Tensor, old: Tensor, returns: Tensor, clip: float) -> Ten
 
 
 def adapted(coefficient: float, kl: float, target: float, horizon: float, answers: int) -> float:
-    """The KL coefficient after `answers` answers that were `kl` nats from the reference on average (Ziegler et
-    al., arXiv 1909.08593, section 2.2): c (1 + clip(kl / target - 1, -0.2, 0.2) answers / horizon).
+    """The KL coefficient after `answers` answers that were `kl` nats from the reference on average (Ziegler
+    et al., arXiv 1909.08593, section 2.2): c (1 + clip(kl / target - 1, -0.2, 0.2) answers / horizon).
     """
     error = min(max(kl / target - 1, -0.2), 0.2)
     return coefficient * (1 + error * answers / horizon)

@@ -17,6 +17,8 @@ from cai.errors import CaiError
 from cai.training.durable import sync, write_file
 
 METRICS, TIMING, STATE = "metrics.jsonl", "timing.jsonl", "checkpoint.pt"
+# A folder of what an objective shows a reader of its run, if it shows anything.
+SAMPLES = "samples"
 
 
 @dataclass(frozen=True, kw_only=True)

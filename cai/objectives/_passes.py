@@ -1,0 +1,57 @@
+"""Forward passes over answers: log-probabilities at the sampling temperature, and numbers for every token."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cai.chat import Example
+from cai.objectives._surrogate import divergence
+from cai.training import forward
+from cai.training.batches import Batch, collate
+from cai.training.distributed import Group
+from cai.training.reference import TOKENS_PER_BATCH, micros
+
+
+def heated(policy: Any, batch: Batch, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probability [N] of every sampled token, and the entropy [N] of what it was sampled from.
+
+    Both are of softmax(logits / temperature), which is what the rollout sampled; in float32 or wider. The
+    entropy has no gradient.
+    """
+    logits = forward.logits(policy, batch.sequences, batch.scored)
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+    logps = wide.log_softmax(-1)
+    with torch.no_grad():
+        entropy = -(logps.exp() * logps).sum(-1)
+    return logps.gather(-1, batch.targets[:, None])[:, 0], entropy
+
+
+@torch.no_grad()
+def measured(
+    examples: Sequence[Example],
+    numbers: Mapping[str, Callable[[Batch], Tensor]],
+    device: torch.device,
+    group: Group,
+) -> list[dict[str, Tensor]]:
+    """For every example, in order, each of `numbers` for each of its answer's tokens; each process does its
+    share of the work.
+    """
+    mine: dict[int, dict[str, Tensor]] = {}
+    for micro in group.share(micros(examples, TOKENS_PER_BATCH)):
+        batch = collate([examples[at] for at in micro], [str(at) for at in micro], device)
+        lengths = [sum(examples[at].mask) for at in micro]
+        for name, number in numbers.items():
+            for at, part in zip(micro, number(batch).cpu().split(lengths), strict=True):
+                mine.setdefault(at, {})[name] = part.clone()
+    whole: dict[int, dict[str, Tensor]] = {}
+    for part in group.gather(mine):
+        whole.update(part)
+    return [whole[at] for at in range(len(examples))]
+
+
+def moved(old: Sequence[Tensor], now: Sequence[Tensor]) -> float:
+    """KL(pi_old || pi) per token, estimated on the tokens that pi_old sampled (k3)."""
+    return float(divergence(torch.cat(list(old)), torch.cat(list(now)), "k3").mean())
+
