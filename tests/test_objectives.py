@@ -155,11 +155,11 @@ def test_what_sft_learns_from_a_record():
     assert len({source.id for source in every}) == 3
 
 
-def comparison(texts, probabilities):
+def comparison(texts, probabilities, name="c", request="hi"):
     return Comparison(
-        id="c",
+        id=name,
         prompt_id="p",
-        prompt=(user("hi"),),
+        prompt=(user(request),),
         candidates=tuple(Candidate(text=text) for text in texts),
         annotations=(Annotation(annotator="x", probabilities=probabilities),),
         probabilities=probabilities,
