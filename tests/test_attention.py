@@ -54,6 +54,7 @@ def test_each_way_is_every_sequence_alone_in_value_and_gradient(way, window):
 
 
 @pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_the_block_mask_of_flex_attention_says_the_same(window, monkeypatch):
     """Its own kernels are for GPUs; here its definition runs, uncompiled."""
     monkeypatch.setattr(attention, "_compiled_flex", lambda: flex_attention)

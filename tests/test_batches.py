@@ -129,6 +129,7 @@ def test_states_of_a_backbone_are_the_same_packed_and_padded(name):
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable. is deprecated")
 def test_what_is_computed_again_in_the_backward_pass_is_packed_as_well():
     model = architectures.model("llama")
     wanted = gradients(model, torch.stack([alone(model, example) for example in SHARING]))

@@ -118,8 +118,14 @@ def _pass(model: Any, sequences: Sequences, tokens: Tokens) -> Iterator[tuple[di
         yield _packed(sequences, sequences.segments), tokens.at
     finally:
         # Under gradient checkpointing the layers run again in the backward pass, when this is left.
-        if not (model.training and getattr(model, "is_gradient_checkpointing", False)):
+        if not _runs_again(model):
             model.set_attn_implementation(own)
+
+
+def _runs_again(model: Any) -> bool:
+    return bool(model.training) and any(
+        getattr(part, "gradient_checkpointing", False) for part in model.modules()
+    )
 
 
 def _through_head(
