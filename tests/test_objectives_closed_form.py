@@ -46,7 +46,7 @@ def variation(one, other):
 
 
 def batch_of(rows, rewards, start):
-    """Every row a tuple of answers; its label is the exact Bradley-Terry or Plackett-Luce choice by reward."""
+    """Every row a tuple of answers; its label is the exact choice among them by reward."""
     places = torch.tensor(rows)
     return ChoiceBatch(
         batch=SimpleNamespace(places=places.flatten(), names=(), tokens=0),

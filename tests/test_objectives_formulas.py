@@ -1,4 +1,4 @@
-"""Every preference formula against the papers' own, computed with 50 digits; extremes, gradients, symmetries."""
+"""Every preference formula against the papers' own at 50 digits; extremes, gradients, symmetries."""
 
 import math
 from types import SimpleNamespace
@@ -81,17 +81,17 @@ def nca(beta):
 
 
 def robust(beta, flips):
-    def loss(w, l, *_):
-        s = sigmoid(beta * (w - l))
+    def loss(a, b, *_):
+        s = sigmoid(beta * (a - b))
         return (-(1 - flips) * log(s) + flips * log(1 - s)) / (1 - 2 * flips)
 
     return averaged(loss)
 
 
 def orpo(strength):
-    def loss(w, l, n, m):
-        odds = [exp(x / k) / (1 - exp(x / k)) for x, k in ((w, n), (l, m))]
-        return -w / n - strength * log(sigmoid(log(odds[0] / odds[1])))
+    def loss(a, b, n, m):
+        odds = [exp(x / k) / (1 - exp(x / k)) for x, k in ((a, n), (b, m))]
+        return -a / n - strength * log(sigmoid(log(odds[0] / odds[1])))
 
     return averaged(loss)
 
@@ -114,12 +114,12 @@ PAIRS = {
         Dpo(beta=3.0, per="token"),
         lambda h, n, q: dpo(3)([x / k for x, k in zip(h, n, strict=True)], n, q),
     ),
-    "ipo": (Ipo(tau=0.2), averaged(lambda w, l, n, m: (w - l - 1 / (2 * mpf("0.2"))) ** 2)),
+    "ipo": (Ipo(tau=0.2), averaged(lambda a, b, n, m: (a - b - 1 / (2 * mpf("0.2"))) ** 2)),
     "ipo per token": (
         Ipo(tau=0.2, per="token"),
-        averaged(lambda w, l, n, m: (w / n - l / m - 1 / (2 * mpf("0.2"))) ** 2),
+        averaged(lambda a, b, n, m: (a / n - b / m - 1 / (2 * mpf("0.2"))) ** 2),
     ),
-    "hinge": (Hinge(beta=0.3), averaged(lambda w, l, n, m: max(mpf(0), 1 - mpf("0.3") * (w - l)))),
+    "hinge": (Hinge(beta=0.3), averaged(lambda a, b, n, m: max(mpf(0), 1 - mpf("0.3") * (a - b)))),
     "robust": (Robust(beta=0.3, flip_rate=0.2), robust(mpf("0.3"), mpf("0.2"))),
     "exo": (Exo(beta=0.3, label_smoothing=0.01), exo(mpf("0.3"), mpf("0.01"))),
     "nca": (Nca(beta=0.3), nca(mpf("0.3"))),
@@ -129,15 +129,15 @@ PAIRS = {
     ),
     "apo zero": (
         Apo(beta=0.3),
-        averaged(lambda w, l, n, m: sigmoid(mpf("0.3") * l) - sigmoid(mpf("0.3") * w)),
+        averaged(lambda a, b, n, m: sigmoid(mpf("0.3") * b) - sigmoid(mpf("0.3") * a)),
     ),
     "apo down": (
         Apo(beta=0.3, variant="down"),
-        averaged(lambda w, l, n, m: sigmoid(mpf("0.3") * w) - sigmoid(mpf("0.3") * (w - l))),
+        averaged(lambda a, b, n, m: sigmoid(mpf("0.3") * a) - sigmoid(mpf("0.3") * (a - b))),
     ),
     "simpo": (
         Simpo(beta=2.0, margin=0.7),
-        averaged(lambda w, l, n, m: -log(sigmoid(2 * w / n - 2 * l / m - mpf("0.7")))),
+        averaged(lambda a, b, n, m: -log(sigmoid(2 * a / n - 2 * b / m - mpf("0.7")))),
     ),
     "orpo": (Orpo(strength=0.4), orpo(mpf("0.4"))),
     "dpo_rw": (DpoRw(beta=0.3), listwise(mpf("0.3"))),

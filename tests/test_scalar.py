@@ -39,7 +39,7 @@ from cai.training.scalar import (
 from cai.training.settings import TrainSettings
 
 TOKENIZER = tiny.tokenizer()
-SETTINGS = TrainSettings(lr=1e-2, epochs=8, batch_size=6, checkpoint_every=2)
+SETTINGS = TrainSettings(lr=3e-3, epochs=12, batch_size=6, checkpoint_every=2)
 TALKS = [
     (user("hi"), assistant("yes " * (1 + at % 5))) if at % 2 else (user("go on" * at), assistant("no"))
     for at in range(9)
@@ -166,7 +166,7 @@ def test_a_reward_model_is_trained_further(trained, tmp_path):
     objective = Reward()
     sources, _ = objective.sources(ROWS)
     summary = fit(objective, SETTINGS, model=trained, sources=sources, folder=tmp_path / "more")
-    assert summary["first_loss"] < 0.5
+    assert summary["first_loss"] < 0.6
 
 
 def test_padding_that_ends_the_turn_is_replaced(policy):
@@ -338,7 +338,8 @@ def test_another_models_tokenizer(policy):
     with pytest.raises(CaiError) as caught:
         require_same_tokenizer(TOKENIZER, other)
     assert str(caught.value) == (
-        "reward model 'tiny' has another tokenizer than model 'tiny' (264 and 262 tokens, 2 of them different); "
+        "reward model 'tiny' has another tokenizer than model 'tiny' "
+        "(264 and 262 tokens, 2 of them different); "
         "train a reward model from a model of the same family"
     )
 

@@ -198,7 +198,7 @@ def _sides(table: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
 
 def _agreement(scores: Tensor, target: Tensor, present: Tensor) -> Tensor:
     """The share [G] of pairs of answers that `scores` and `target` [G, K] put in the same order."""
-    upper = torch.ones_like(present[0].outer(present[0])).triu(1)
+    upper = torch.ones_like(present[:1].mT & present[:1]).triu(1)
     pairs = (present.unsqueeze(2) & present.unsqueeze(1) & upper).to(scores.dtype)
     by_scores, by_label = (torch.sign(table.unsqueeze(2) - table.unsqueeze(1)) for table in (scores, target))
     return ((1 + by_scores * by_label) / 2 * pairs).sum((1, 2)) / pairs.sum((1, 2))

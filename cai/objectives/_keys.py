@@ -13,7 +13,7 @@ def above_zero(objective: Any, name: str) -> None:
 def not_negative(objective: Any, name: str) -> None:
     value = getattr(objective, name)
     if not 0 <= value < inf:
-        raise ValueError(f"'{name}' is {value}; it must not be negative")
+        raise ValueError(f"'{name}' is {value}; it must be 0 or above, and finite")
 
 
 def fraction(objective: Any, name: str, *, above: bool = False) -> None:

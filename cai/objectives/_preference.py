@@ -28,7 +28,7 @@ def smoothed(target: Tensor, present: Tensor, floor: float) -> Tensor:
 
     With K = 2 it is the label after a flip with probability `floor`.
     """
-    count = present.sum(-1, keepdim=True)
+    count = present.sum(-1, keepdim=True).to(target.dtype)
     return ((1 - count * floor) * target + floor) * present
 
 

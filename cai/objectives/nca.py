@@ -28,7 +28,7 @@ from cai.training.models import POLICY, ModelKind
 
 def nca_loss(rewards: Tensor, target: Tensor, present: Tensor) -> Tensor:
     """- sum_k [target_k log sigmoid(r_k) + log sigmoid(-r_k) / K] [G] for implicit rewards r [G, K]."""
-    share = present / present.sum(-1, keepdim=True)
+    share = present.to(rewards.dtype) / present.sum(-1, keepdim=True)
     return -(target * functional.logsigmoid(rewards) + share * functional.logsigmoid(-rewards)).sum(-1)
 
 

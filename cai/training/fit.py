@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 from cai.chat import load_tokenizer
 from cai.errors import CaiError
 from cai.objectives import Objective
-from cai.training.checkpoint import METRICS, STATE, TIMING
+from cai.training.checkpoint import METRICS, SAMPLES, STATE, TIMING
 from cai.training.launch import launch
 from cai.training.loop import Report
-from cai.training.models import device_called, save_model, stored_dtype
+from cai.training.models import context_of, device_called, save_model, stored_dtype
 from cai.training.settings import TrainSettings
 from cai.weights import weights_digest
 
@@ -38,9 +37,9 @@ def fit(
     """Train the model of one folder on `sources` (see `Objective.sources`) and save it as another folder.
 
     Beside the weights the folder holds metrics.jsonl, timing.jsonl, cai.json (what `about` says of its
-    making) and training.json, the summary that is returned: rows used, rows dropped by reason, steps,
-    tokens, losses, seconds. Killed and called again, it goes on from its last checkpoint. The weights are
-    stored in the dtype of the folder that training started from.
+    making) and training.json, the summary that is returned: rows used, rows dropped by reason, rows whose
+    prompt was cut, steps, tokens, losses, seconds. Killed and called again, it goes on from its last
+    checkpoint. The weights are stored in the dtype of the folder that training started from.
     Raises `CaiError` for a folder that is there already or is no model, for rows that cannot be used, for a
     run that changed in between, and for a loss that is not finite.
     """
@@ -52,7 +51,8 @@ def fit(
     work = work_folder(folder)
     identity = {"weights": weights_digest(model), "chat_template": tokenizer.chat_template}
     summary = launch(objective, learner, data, settings, work, identity=identity, report=report)
-    whole = {"rows": len(data.rows), "dropped": dict(Counter(data.dropped)), **asdict(summary)}
+    counts = {"rows": len(data.rows), "dropped": dict(data.dropped), "truncated": data.truncated}
+    whole = {**counts, **asdict(summary)}
     ends = {example.ids[-1] for row in data.rows for example in row.sequences}
     objective.trains.finish(learner, tokenizer, ends)
     notes = {"training.json": whole, **({} if about is None else {"cai.json": about})}
@@ -67,20 +67,14 @@ def device_of(settings: TrainSettings) -> str:
     return device_called(settings.device)
 
 
-def context_of(model: Any) -> int:
-    """The most tokens that the model was made for."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if not isinstance(limit, int):
-        raise CaiError("the model's config has no max_position_embeddings", next="add it to config.json")
-    return limit
-
-
 def _publish(
     model: Any, tokenizer: Any, folder: Path, work: Path, notes: Mapping[str, Mapping[str, Any]]
 ) -> None:
     def extras(temporary: Path) -> None:
         for name in (METRICS, TIMING):
             shutil.copyfile(work / name, temporary / name)
+        if (work / SAMPLES).is_dir():
+            shutil.copytree(work / SAMPLES, temporary / SAMPLES)
         for name, note in notes.items():
             (temporary / name).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 

@@ -132,6 +132,14 @@ def stored_dtype(folder: str | Path) -> torch.dtype:
     return stored if isinstance(stored, torch.dtype) else torch.float32
 
 
+def context_of(model: Any) -> int:
+    """The most tokens that the model was made for."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(limit, int):
+        raise CaiError("the model's config has no max_position_embeddings", next="add it to config.json")
+    return limit
+
+
 def save_model(
     model: Any, tokenizer: Any, folder: Path, extras: Callable[[Path], None] = lambda folder: None
 ) -> None:

@@ -14,9 +14,9 @@ from torch.nn import functional
 from cai.chat import Example, Messages, control_token, encode_example
 from cai.errors import CaiError
 from cai.training.batches import Batch, collate, last_states
-from cai.training.models import ModelKind, is_classifier, lacking, read_model
+from cai.training.models import ModelKind, context_of, is_classifier, lacking, read_model
+from cai.training.reference import TOKENS_PER_BATCH, micros
 
-TOKENS_PER_BATCH = 4096
 NOUN = "a reward model"
 
 
@@ -99,7 +99,7 @@ def score_examples(model: Any, examples: Sequence[Example]) -> list[float]:
     """
     _check_ids(model, examples)
     found = [0.0] * len(examples)
-    for micro in _micros([len(example.ids) for example in examples]):
+    for micro in micros(examples, TOKENS_PER_BATCH):
         batch = collate([examples[at] for at in micro], [str(at) for at in micro], model.device)
         with torch.no_grad():
             values = final_scores(model, batch).tolist()
@@ -151,7 +151,7 @@ def _encode(tokenizer: Any, messages: Messages, where: str) -> Example:
 
 
 def _check_ids(model: Any, examples: Sequence[Example]) -> None:
-    limit = model.config.get_text_config().max_position_embeddings
+    limit = context_of(model)
     known = model.get_input_embeddings().num_embeddings
     for at, example in enumerate(examples, 1):
         where = f"conversation {at}"
@@ -161,13 +161,3 @@ def _check_ids(model: Any, examples: Sequence[Example]) -> None:
         if max(example.ids) >= known:
             foreign = f"token {max(example.ids)} is none of the reward model's {known}: another tokenizer's"
             raise CaiError(foreign, where=where, next="use the tokenizer in the reward model's own folder")
-
-
-def _micros(lengths: Sequence[int]) -> list[list[int]]:
-    """Positions in micro-batches of like length, of at most `TOKENS_PER_BATCH` tokens (or one sequence)."""
-    micros: list[list[int]] = []
-    for at in sorted(range(len(lengths)), key=lambda at: lengths[at]):
-        if not micros or (len(micros[-1]) + 1) * lengths[at] > TOKENS_PER_BATCH:
-            micros.append([])
-        micros[-1].append(at)
-    return micros
