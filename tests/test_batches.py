@@ -50,18 +50,22 @@ def gradients(model, sums):
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
+def assert_near(found, wanted, near):
+    """Gradients, to a fraction of the largest of them all."""
+    assert found.keys() == wanted.keys()
+    largest = max(float(grad.abs().max()) for grad in wanted.values())
+    for name, grad in wanted.items():
+        torch.testing.assert_close(found[name], grad, rtol=0, atol=near * largest)
+
+
 def assert_as_alone(model, examples, near):
     expected = torch.stack([alone(model, example) for example in examples])
     wanted = gradients(model, expected)
     sums, counts = completion_logps(model, collate(examples, [str(at) for at in range(len(examples))]))
     torch.testing.assert_close(sums, expected, rtol=near, atol=near)
     assert counts.tolist() == [sum(example.mask) for example in examples]
-    found = gradients(model, sums)
-    assert found.keys() == wanted.keys()
     # Norms compute in float32 whatever the model's dtype, hence the wider tolerance of gradients.
-    largest = max(float(grad.abs().max()) for grad in wanted.values())
-    for name, grad in wanted.items():
-        torch.testing.assert_close(found[name], grad, rtol=1e-5, atol=1e-6 * largest)
+    assert_near(gradients(model, sums), wanted, 1e-6)
 
 
 # The uncapped Gemma computes its own attention weights in float32.
@@ -85,9 +89,7 @@ def test_float32_is_near_enough_in_sums_and_gradients(name):
     wanted = gradients(model, expected)
     sums, _ = completion_logps(model, collate(SHARING, list("abcdef")))
     torch.testing.assert_close(sums, expected, rtol=1e-6, atol=1e-4)
-    largest = max(float(grad.abs().max()) for grad in wanted.values())
-    for parameter, grad in gradients(model, sums).items():
-        torch.testing.assert_close(grad, wanted[parameter], rtol=1e-4, atol=1e-5 * largest)
+    assert_near(gradients(model, sums), wanted, 1e-5)
 
 
 IDS = st.integers(0, 5)
@@ -136,8 +138,7 @@ def test_what_is_computed_again_in_the_backward_pass_is_packed_as_well():
     model.gradient_checkpointing_enable()
     model.train()
     found = gradients(model, completion_logps(model, collate(SHARING, list("abcdef")))[0])
-    for name, grad in wanted.items():
-        torch.testing.assert_close(found[name], grad, rtol=1e-5, atol=1e-6)
+    assert_near(found, wanted, 1e-6)
 
 
 def test_a_model_whose_attention_drops_out_is_padded_while_it_does():
