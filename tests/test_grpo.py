@@ -87,23 +87,23 @@ def logps_of(model, experience):
 
 def test_the_reward_rises(tmp_path):
     objective = grouped(tmp_path, beta=0.01)
-    settings = replace(SETTINGS, steps=60, batch_size=16, accumulate=1, lr=1e-2)
+    settings = replace(SETTINGS, steps=24, batch_size=16, accumulate=1, lr=2e-2)
     train(objective, tiny.model(), prepared(objective), settings, tmp_path)
     rows = logged(tmp_path)
-    assert sum(row["reward"] for row in rows[-10:]) / 10 > sum(row["reward"] for row in rows[:3]) / 3 + 0.2
+    assert sum(row["reward"] for row in rows[-6:]) / 6 > sum(row["reward"] for row in rows[:3]) / 3 + 0.2
     assert all(0 <= row["alike"] <= 1 for row in rows) and rows[-1]["kl"] > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cls", "kl", "closed"),
     [(Grpo, "k2", bandits.tilted), (Grpo, "k3", bandits.leaned), (Rloo, "k2", bandits.tilted)],
 )
 def test_a_bandit_reaches_the_closed_form(tmp_path, cls, kl, closed):
     settings = TrainSettings(
-        lr=0.03, steps=120, batch_size=256, schedule="linear", warmup=0.0, checkpoint_every=1000
+        lr=0.1, steps=100, batch_size=128, schedule="linear", warmup=0.0, checkpoint_every=1000
     )
-    # A clip that nothing meets: only then is the loss's gradient the policy gradient in every step.
-    fields = {"rollout": 16, "samples": 16, "max_tokens": 1, "beta": 0.5, "kl": kl, "missing_end": 0.0}
+    fields = {"rollout": 8, "samples": 16, "max_tokens": 1, "beta": 0.5, "kl": kl, "missing_end": 0.0}
     own = {"scale": False} if cls is Grpo else {}
     objective = grouped(tmp_path, cls, f"return {bandits.REWARDS!r}.get(answer, 0.0)", **fields, **own)
     policy = bandits.Table()

@@ -57,11 +57,11 @@ def same(one, other):
 
 
 def test_the_reward_rises(tmp_path):
-    objective = ppo(tmp_path, rollout=16, reuse=2, kl_coef=0.01, temperature=1.0)
+    objective = ppo(tmp_path, rollout=16, reuse=2, kl_coef=0.01)
     data = prepared(objective)
-    train(objective, both(), data, replace(SETTINGS, steps=160, batch_size=16, accumulate=1), tmp_path)
+    train(objective, both(), data, replace(SETTINGS, lr=1e-2, steps=64, batch_size=16, accumulate=1), tmp_path)
     rewards = [row["reward"] for row in logged(tmp_path)]
-    assert sum(rewards[-20:]) / 20 > sum(rewards[:4]) / 4 + 0.2
+    assert sum(rewards[-8:]) / 8 > sum(rewards[:4]) / 4 + 0.2
 
 
 def test_what_is_logged(tmp_path):
@@ -75,7 +75,7 @@ def test_what_is_logged(tmp_path):
     assert rows[0]["kl"] == pytest.approx(0, abs=1e-5)
     assert abs(rows[-1]["kl"]) > 1e-4
     assert all(0 < row["entropy"] < math.log(262) and 0 < row["length"] <= 5 for row in rows)
-    assert all(row["unscored"] == 0 and row["kl_coef"] == 0.05 for row in rows)
+    assert all(row["unscored"] == 0 and row["kl_coef"] == pytest.approx(0.05) for row in rows)
     assert {"policy_loss", "value_loss", "explained_variance", "value_clipped", "ended"} <= set(rows[0])
     shown = [json.loads(line) for line in (tmp_path / "samples" / "00000000.jsonl").read_text().splitlines()]
     assert len(shown) == 16 and set(shown[0]) == {"step", "prompt", "answer", "ended", "score"}
@@ -114,6 +114,7 @@ def test_a_rollout_and_its_loss_equal_a_computation_of_our_own(tmp_path, keys):
     assert loss.total.item() == pytest.approx(math.fsum(tokens), rel=1e-9)
 
 
+@torch.no_grad()
 def truth(objective, model, start, rollout):
     """log-probs, values, advantages and returns of a first rollout, by the published formulas."""
     answers = []
@@ -171,6 +172,7 @@ def moments(rows):
 
 
 def test_accumulation_leaves_the_gradient_as_it_is(tmp_path):
+    # In float64, but for the norms, which transformers computes in float32.
     objective = ppo(tmp_path, sft=0.7)
     rows = [*bandits.prompts(6), *demonstrations(5)]
     gradients = []
@@ -185,8 +187,8 @@ def test_accumulation_leaves_the_gradient_as_it_is(tmp_path):
         accumulate(objective, model, step)
         parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
         gradients.append(torch.cat([parameter.grad.flatten() for parameter in parameters]))
-    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(gradients[2], gradients[0], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradients[2], gradients[0], rtol=1e-5, atol=1e-6)
 
 
 def demonstrations(count):
@@ -235,7 +237,7 @@ def stop_after(number):
 
 
 @pytest.mark.parametrize("keys", [{"kl_target": 0.5, "kl_horizon": 50.0}, {"stop_kl": 1e-4, "reuse": 3}])
-@pytest.mark.parametrize("stops", [[1], [6], [4, 7, 11]])
+@pytest.mark.parametrize("stops", [[6], [1, 7, 11]])
 def test_a_broken_run_ends_as_an_unbroken_one(tmp_path, stops, keys):
     objective = ppo(tmp_path, show_every=1, **keys)
     whole = both()
@@ -266,15 +268,16 @@ def test_the_coefficient_follows_the_kl(tmp_path):
     coefficients = [row["kl_coef"] for row in logged(tmp_path)][::4]
     # The first answers are the reference's own: KL 0, error -0.2 (the most), 16 of 160 answers.
     assert coefficients[1] == pytest.approx(0.05 * (1 - 0.02))
-    assert coefficients[0] == 0.05 and coefficients[2] != coefficients[1]
+    assert coefficients[0] == pytest.approx(0.05) and coefficients[2] != coefficients[1]
 
 
+@pytest.mark.slow
 def test_a_bandit_reaches_the_closed_form(tmp_path):
     torch.manual_seed(0)
     settings = TrainSettings(
-        lr=0.03, steps=160, batch_size=256, schedule="linear", warmup=0.0, checkpoint_every=1000
+        lr=0.1, steps=160, batch_size=128, schedule="linear", warmup=0.0, checkpoint_every=1000
     )
-    fields = {"rollout": 256, "max_tokens": 1, "reuse": 2, "kl_coef": 0.5, "missing_end": 0.0}
+    fields = {"rollout": 128, "max_tokens": 1, "reuse": 2, "kl_coef": 0.5, "missing_end": 0.0}
     objective = build(Ppo, {"reward": reward_file(tmp_path), "normalise": False, **fields}, "[ppo]")
     sources, _ = objective.sources(bandits.prompts(1))
     data = objective.prepare(sources, TOKENIZER, 64)
@@ -341,7 +344,7 @@ def prepare_rows(objective, rows):
         ),
         (
             lambda f: prepare_rows(ppo(f, max_tokens=120), bandits.prompts(1)),
-            "row p0: 28 tokens and max_tokens = 120 are more than the model's context of 128; "
+            "row p0: 25 tokens and max_tokens = 120 are more than the model's context of 128; "
             'shorten it, lower max_tokens, or set too_long = "skip"',
         ),
         (

@@ -3,6 +3,7 @@
 import math
 import statistics
 
+import bandits
 import pytest
 import torch
 from hypothesis import given
@@ -205,3 +206,30 @@ def test_the_kl_coefficient_follows_its_target():
     assert adapted(0.1, 12.0, 6.0, 10_000, 256) == pytest.approx(0.1 * (1 + 0.2 * 0.0256))
     assert adapted(0.1, 5.4, 6.0, 10_000, 256) == pytest.approx(0.1 * (1 - 0.1 * 0.0256))
     assert adapted(0.1, 0.0, 6.0, 10_000, 256) == pytest.approx(0.1 * (1 - 0.2 * 0.0256))
+
+
+def test_in_expectation_the_losses_lead_to_their_closed_forms():
+    """Every answer weighed by its probability in place of samples: no noise, so the optimum is met exactly."""
+    reference = torch.tensor(bandits.START, dtype=torch.float64).log_softmax(-1)
+    scores = f64(*bandits.REWARDS.values())
+
+    def ppo(logps, old):
+        rewards = scores - 0.5 * divergence(old, reference, "k1")
+        return policy_loss(logps, old, rewards - (old.exp() * rewards).sum(), 0.2)
+
+    def grpo(kl):
+        def loss(logps, old):
+            surrogate = policy_loss(logps, old, scores - (old.exp() * scores).sum(), 0.2)
+            return surrogate + 0.5 * divergence(logps, reference, kl)
+
+        return loss
+
+    for loss, optimum in ((ppo, bandits.tilted), (grpo("k2"), bandits.tilted), (grpo("k3"), bandits.leaned)):
+        logits = torch.tensor(bandits.START, dtype=torch.float64, requires_grad=True)
+        for _ in range(1500):
+            logps = logits.log_softmax(-1)
+            old = logps.detach()
+            [gradient] = torch.autograd.grad((old.exp() * loss(logps, old)).sum(), logits)
+            with torch.no_grad():
+                logits -= gradient
+        assert bandits.distance(logits.detach().softmax(-1), optimum(0.5)) < 1e-6

@@ -11,7 +11,7 @@ from cai.engines._packing import Job, pack, prompt_inputs, token_inputs
 from cai.engines._requests import Writing
 
 PROMPT, MORE = 20, 4
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}  # of the largest logit
+TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.bfloat16: 5e-2}  # of the largest logit
 
 
 def packs(model: Any) -> bool:
