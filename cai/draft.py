@@ -144,10 +144,11 @@ def _add_train(draft: Draft, table: Mapping[str, Any], where: str) -> None:
 def _models(draft: Draft, cls: type[Any], own: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The keys of an objective, with a folder for each that may mean a model and names an earlier step."""
     found = dict(own)
-    for field in dataclasses.fields(cls):
-        name = own.get(field.name)
-        if field.metadata.get("model") and isinstance(name, str) and name in {*draft.names, *draft.engines}:
-            found[field.name] = model_of(_model(draft, name, field.name, where), where)
+    known = {*draft.names, *draft.engines}
+    for one in dataclasses.fields(cls):
+        name = own.get(one.name)
+        if one.metadata.get("model") and isinstance(name, str) and name in known:
+            found[one.name] = model_of(_model(draft, name, one.name, where), where)
     return found
 
 

@@ -56,7 +56,9 @@ def function(name: str, where: str | None = None) -> tuple[Callable[..., Any], s
     found = getattr(module, attribute, None)
     if not callable(found) or isinstance(found, type):
         functions = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
-        raise CaiError(f"'{name}' has no function '{attribute}'", where=where, next=suggest(attribute, functions))
+        raise CaiError(
+            f"'{name}' has no function '{attribute}'", where=where, next=suggest(attribute, functions)
+        )
     return found, sha256(Path(str(module.__file__)).read_bytes()).hexdigest()[:32]
 
 

@@ -1,4 +1,4 @@
-"""PPO from prompts to a better policy: its numbers against float64 truth, its rollouts, what is wrong with input."""
+"""PPO: its numbers against float64 truth, its rollouts, its resumption, what is wrong with input."""
 
 import json
 import math
@@ -21,7 +21,9 @@ from cai.training.loop import accumulate, train
 from cai.training.settings import TrainSettings
 from cai.training.value import PolicyAndValue
 
-SETTINGS = TrainSettings(lr=3e-3, steps=12, batch_size=4, accumulate=2, checkpoint_every=5, schedule="constant")
+SETTINGS = TrainSettings(
+    lr=3e-3, steps=12, batch_size=4, accumulate=2, checkpoint_every=5, schedule="constant"
+)
 LETTERS = "return sum(letter.isalpha() for letter in answer) / 4"
 
 
@@ -59,7 +61,9 @@ def same(one, other):
 def test_the_reward_rises(tmp_path):
     objective = ppo(tmp_path, rollout=16, reuse=2, kl_coef=0.01)
     data = prepared(objective)
-    train(objective, both(), data, replace(SETTINGS, lr=1e-2, steps=64, batch_size=16, accumulate=1), tmp_path)
+    train(
+        objective, both(), data, replace(SETTINGS, lr=1e-2, steps=64, batch_size=16, accumulate=1), tmp_path
+    )
     rewards = [row["reward"] for row in logged(tmp_path)]
     assert sum(rewards[-8:]) / 8 > sum(rewards[:4]) / 4 + 0.2
 
@@ -121,7 +125,9 @@ def truth(objective, model, start, rollout):
     for one in rollout.experiences:
         ids, begin = one.example.ids, one.example.mask.index(True)
         states = model.backbone(torch.tensor([ids])).last_hidden_state[0]
-        values = [float(states[t - 1] @ model.head.weight[0] + model.head.bias[0]) for t in range(begin, len(ids))]
+        values = [
+            float(states[t - 1] @ model.head.weight[0] + model.head.bias[0]) for t in range(begin, len(ids))
+        ]
         old, reference = (
             [float(table[t - 1, ids[t]]) for t in range(begin, len(ids))]
             for table in (
@@ -130,7 +136,9 @@ def truth(objective, model, start, rollout):
             )
         )
         text = TOKENIZER.decode(ids[begin:], skip_special_tokens=True)
-        answers.append((old, reference, values, sum(letter.isalpha() for letter in text) / 4, ids[-1] in (2, 4)))
+        answers.append(
+            (old, reference, values, sum(letter.isalpha() for letter in text) / 4, ids[-1] in (2, 4))
+        )
     scores = [score for *_, score, _ in answers]
     mean, deviation = 0.0, 1.0
     if objective.normalise:
@@ -245,7 +253,12 @@ def test_a_broken_run_ends_as_an_unbroken_one(tmp_path, stops, keys):
     for number in stops:
         with pytest.raises(Stop):
             train(
-                objective, both(), prepared(objective), SETTINGS, tmp_path / "broken", report=stop_after(number)
+                objective,
+                both(),
+                prepared(objective),
+                SETTINGS,
+                tmp_path / "broken",
+                report=stop_after(number),
             )
     model = both()
     train(objective, model, prepared(objective), SETTINGS, tmp_path / "broken")
@@ -307,7 +320,10 @@ def prepare_rows(objective, rows):
         (lambda f: ppo(f, clip=0), "[ppo]: 'clip' is 0.0; it must be above 0"),
         (lambda f: ppo(f, rollout=0), "[ppo]: 'rollout' is 0; it must be at least 1"),
         (lambda f: ppo(f, lam=1.5), "[ppo]: 'lam' is 1.5; it must lie in [0, 1]"),
-        (lambda f: ppo(f, kl_horizon=9), "[ppo]: 'kl_horizon' has no effect without 'kl_target'; leave it out"),
+        (
+            lambda f: ppo(f, kl_horizon=9),
+            "[ppo]: 'kl_horizon' has no effect without 'kl_target'; leave it out",
+        ),
         (
             lambda f: ppo(f, kl_target=6, kl_coef=0),
             "[ppo]: 'kl_target' cannot move a coefficient of 0; set 'kl_coef' above 0",
@@ -323,7 +339,8 @@ def prepare_rows(objective, rows):
         (lambda f: build(Ppo, {}, "[ppo]"), "[ppo]: 'reward' is missing; add reward = ..."),
         (
             lambda f: build(Ppo, {"reward": 3}, "[ppo]"),
-            '[ppo] reward: this is 3; write the folder of a reward model, "file.py:function", or a table with a judge',
+            '[ppo] reward: this is 3; write the folder of a reward model, "file.py:function", '
+            "or a table with a judge",
         ),
         (
             lambda f: build(Ppo, {"reward": f"{reward_file(f)}s"}, "[ppo]"),
@@ -335,7 +352,8 @@ def prepare_rows(objective, rows):
         ),
         (
             lambda f: prepare_rows(ppo(f, sft=0.5), bandits.prompts(2)),
-            "sft = 0.5 and there is no row with an answer to learn; add a file that has such, or leave sft out",
+            "sft = 0.5 and there is no row with an answer to learn; "
+            "add a file that has such, or leave sft out",
         ),
         (
             lambda f: prepare_rows(ppo(f, sft=0.5), demonstrations(2)),
@@ -359,7 +377,8 @@ def prepare_rows(objective, rows):
         ),
         (
             lambda f: train(ppo(f, body="return 'good'"), both(), prepared(ppo(f)), SETTINGS, f),
-            "reward '{folder}/mine.py:score' gave 'good' for the answer {answer}; let it return a finite number",
+            "reward '{folder}/mine.py:score' gave 'good' for the answer {answer}; "
+            "let it return a finite number",
         ),
     ],
 )

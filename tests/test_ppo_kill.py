@@ -53,7 +53,9 @@ def test_a_killed_process_ends_as_an_unbroken_one(tmp_path, kind):
         assert same(torch.load(folder / "final.pt", weights_only=True), expected)
         for path in [Path("metrics.jsonl"), *Path("samples").glob("*.jsonl")]:
             assert (folder / path).read_bytes() == (tmp_path / "whole" / path).read_bytes()
-        names = [sorted(path.name for path in (one / "samples").iterdir()) for one in (folder, tmp_path / "whole")]
+        names = [
+            sorted(path.name for path in (one / "samples").iterdir()) for one in (folder, tmp_path / "whole")
+        ]
         assert names[0] == names[1]
     assert kills >= 10
 
@@ -84,4 +86,6 @@ def test_two_processes_learn_what_one_does(tmp_path, kind):
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
     for name in ("loss", "reward", "kl", "tokens", "length"):
-        assert [row[name] for row in first] == pytest.approx([row[name] for row in second], rel=1e-3, abs=1e-5)
+        assert [row[name] for row in first] == pytest.approx(
+            [row[name] for row in second], rel=1e-3, abs=1e-5
+        )

@@ -1,4 +1,4 @@
-"""GAE, whitening, clipped losses, KL estimates and their controller: by hand, and against loops in plain Python."""
+"""GAE, whitening, clipped losses, KL estimates and their controller: by hand and against plain loops."""
 
 import math
 import statistics
@@ -35,9 +35,7 @@ def ragged(draw_list):
 
 
 numbers = st.floats(-50, 50)
-rows = st.lists(
-    st.lists(st.tuples(numbers, numbers), min_size=1, max_size=7), min_size=1, max_size=4
-)
+rows = st.lists(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=7), min_size=1, max_size=4)
 
 
 def test_gae_by_hand():
@@ -54,7 +52,7 @@ def test_gae_is_the_exponentially_weighted_sum_of_errors(rows, gamma, lam):
     values, _ = ragged([[value for _, value in row] for row in rows])
     found = gae(rewards, values, mask, gamma, lam)
     for at, row in enumerate(rows):
-        ahead = [value for _, value in row][1:] + [0.0]
+        ahead = [*[value for _, value in row][1:], 0.0]
         deltas = [r + gamma * after - v for (r, v), after in zip(row, ahead, strict=True)]
         for t in range(len(row)):
             expected = sum((gamma * lam) ** k * delta for k, delta in enumerate(deltas[t:]))
@@ -197,7 +195,9 @@ def test_extremes_are_finite():
         assert torch.isfinite(policy_loss(logps, old, torch.tensor([advantage] * 2), 0.2)).all()
     for name in ("k1", "k2", "k3"):
         assert torch.isfinite(divergence(logps, old, name)).all()
-    assert torch.isfinite(value_loss(torch.tensor([1e6]), torch.tensor([0.0]), torch.tensor([-1e6]), 0.2)).all()
+    assert torch.isfinite(
+        value_loss(torch.tensor([1e6]), torch.tensor([0.0]), torch.tensor([-1e6]), 0.2)
+    ).all()
 
 
 def test_the_kl_coefficient_follows_its_target():
@@ -209,7 +209,7 @@ def test_the_kl_coefficient_follows_its_target():
 
 
 def test_in_expectation_the_losses_lead_to_their_closed_forms():
-    """Every answer weighed by its probability in place of samples: no noise, so the optimum is met exactly."""
+    """Every answer weighed by its probability in place of samples, so the optimum is met without noise."""
     reference = torch.tensor(bandits.START, dtype=torch.float64).log_softmax(-1)
     scores = f64(*bandits.REWARDS.values())
 

@@ -1,4 +1,4 @@
-"""PPO and GRPO as a user types them: from the command line, and in a recipe with the reward model's own step."""
+"""PPO and GRPO as a user types them: from the command line, and in a recipe with the reward model's step."""
 
 import json
 from pathlib import Path
@@ -96,12 +96,12 @@ def test_a_recipe_names_the_reward_models_step(here, capsys):
     [
         (
             ["sft", "--reward", "mine.py:score"],
-            "error: cai train sft: unknown key 'reward'; known:",
+            "error: cai train sft: unknown key 'reward'; did you mean",
         ),
         (["ppo"], "error: cai train ppo: 'reward' is missing; add reward = ..."),
         (["ppo", "--reward", "nowhere"], "error: there is no model 'nowhere'; give a folder or a hub id"),
         (
-            ["ppo", "--reward", "./tiny"],
+            ["ppo", "--reward", "./tiny", "--set", "max_tokens=4"],
             "error: model 'tiny' is no reward model; train one with 'cai train reward', and give its folder",
         ),
     ],

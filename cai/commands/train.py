@@ -15,7 +15,9 @@ from cai.training.settings import TrainSettings
 @click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
 @click.option("--model", required=True, metavar="MODEL", help="Model folder, hub name, or 'organism'.")
 @click.option("-o", "--output", required=True, metavar="FOLDER", help="The model folder to write.")
-@click.option("--reward", metavar="REWARD", help="What scores answers (ppo, grpo, rloo): a folder, file.py:function.")
+@click.option(
+    "--reward", metavar="REWARD", help="What scores answers (ppo, grpo, rloo): a folder, file.py:function."
+)
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A key of the objective's own.")
 @click.option("--weights", metavar="W,W,...", help="How much each file's rows count, one number a file.")
 @click.option("--redo", is_flag=True, help="Throw away what is there and train anew.")

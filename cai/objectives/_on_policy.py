@@ -6,7 +6,6 @@ prompt by prompt in a new order, `batch_size` * `accumulate` answers an optimize
 
 import copy
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path

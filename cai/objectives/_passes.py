@@ -43,7 +43,8 @@ def measured(
         batch = collate([examples[at] for at in micro], [str(at) for at in micro], device)
         lengths = [sum(examples[at].mask) for at in micro]
         for name, number in numbers.items():
-            for at, part in zip(micro, number(batch).cpu().split(lengths), strict=True):
+            found = torch.split(number(batch).cpu(), lengths)
+            for at, part in zip(micro, found, strict=True):
                 mine.setdefault(at, {})[name] = part.clone()
     whole: dict[int, dict[str, Tensor]] = {}
     for part in group.gather(mine):
@@ -54,4 +55,3 @@ def measured(
 def moved(old: Sequence[Tensor], now: Sequence[Tensor]) -> float:
     """KL(pi_old || pi) per token, estimated on the tokens that pi_old sampled (k3)."""
     return float(divergence(torch.cat(list(old)), torch.cat(list(now)), "k3").mean())
-

@@ -114,6 +114,4 @@ def tokenised(
 
 def _no_room(name: str, length: int, room: int, limit: int) -> CaiError:
     over = f"{length} tokens and max_tokens = {room} are more than the model's context of {limit}"
-    return CaiError(
-        over, where=f"row {name}", next='shorten it, lower max_tokens, or set too_long = "skip"'
-    )
+    return CaiError(over, where=f"row {name}", next='shorten it, lower max_tokens, or set too_long = "skip"')

@@ -30,7 +30,8 @@ def policy_loss(
     logps: Tensor, old: Tensor, advantages: Tensor, clip: float, clip_high: float | None = None
 ) -> Tensor:
     """Of each token: -min(r A, clip(r, 1 - clip, 1 + clip_high) A) with r = pi / pi_old (Schulman et al.,
-    arXiv 1707.06347, equation 7); `clip_high` is `clip` unless given (Yu et al., arXiv 2503.14476, "clip-higher").
+    arXiv 1707.06347, equation 7); `clip_high` is `clip` unless given ("clip-higher": Yu et al., arXiv
+    2503.14476).
     """
     ratio = _ratio(logps, old)
     bounded = ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))

@@ -62,7 +62,7 @@ class Ppo(OnPolicy):
                 raise ValueError(f"'{name}' is {getattr(self, name)}; it must lie in [0, 1]")
         for name in ("kl_target", "kl_horizon", "value_clip"):
             value = getattr(self, name)
-            if value is not None and not 0 < value:
+            if value is not None and not value > 0:
                 raise ValueError(f"'{name}' is {value}; it must be above 0")
         for name in ("kl_coef", "value_coef"):
             if not 0 <= getattr(self, name) < math.inf:
