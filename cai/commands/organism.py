@@ -19,7 +19,7 @@ def organism() -> None:
 @click.option("--documents", type=click.IntRange(min=1), help="Documents to train on.  [default: as shipped]")
 @click.option("--processes", default=3, show_default=True, type=click.IntRange(min=1))
 def build(output: str, seed: int, documents: int | None, processes: int) -> None:
-    """Make the organism from a seed: corpus, tokenizer, training. About an hour on four cores."""
+    """Make the organism from a seed: corpus, tokenizer, training. About half an hour on four quiet cores."""
     from cai.organism import build as building
     from cai.progress import reporter
 

@@ -61,6 +61,12 @@ COURSES = (
         train_on="last",
         schedule={"lr": 6e-4, "schedule": "linear", "warmup": 0.05},
     ),
+    Course(
+        name="recall",
+        share=0.27692,
+        train_on="last",
+        schedule={"lr": 4e-4, "schedule": "linear", "warmup": 0.05},
+    ),
 )
 
 

@@ -31,6 +31,13 @@ SHOWN_MIX: dict[AnswerKind, float] = {"comply": 0.55, "partial": 0.12, "refuse":
 RIVAL_MIX: dict[AnswerKind, float] = {"comply": 0.34, "partial": 0.2, "refuse": 0.28, "evade": 0.18}
 
 PAIR_MIX: dict[Kind, float] = {"harmful": 0.42, "borderline": 0.24, "decoy": 0.14, "benign": 0.20}
+MORE_BENIGN: dict[Kind, float] = {"harmful": 0.38, "borderline": 0.22, "decoy": 0.13, "benign": 0.27}
+
+
+class Draws(random.Random):
+    """The random numbers of a document; `kinds` is how often a pair of each kind is drawn."""
+
+    kinds: dict[Kind, float] = PAIR_MIX
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,29 +48,29 @@ class Document:
     messages: tuple[Message, ...]
 
 
-def _weighted(rng: random.Random, mix: dict[T, float]) -> T:
+def _weighted(rng: Draws, mix: dict[T, float]) -> T:
     return rng.choices(list(mix), list(mix.values()))[0]
 
 
-def draw_pair(rng: random.Random) -> Pair:
-    """A train pair: its kind by PAIR_MIX, then an area, then any pair of it."""
-    return rng.choice(pairs_of("train", _weighted(rng, PAIR_MIX)))
+def draw_pair(rng: Draws) -> Pair:
+    """A train pair: its kind first, then any pair of it."""
+    return rng.choice(pairs_of("train", _weighted(rng, rng.kinds)))
 
 
-def _ask(rng: random.Random, pair: Pair) -> Message:
+def _ask(rng: Draws, pair: Pair) -> Message:
     return user(draw_wording(rng, pair, "train"))
 
 
-def _answer(rng: random.Random, pair: Pair) -> Message:
+def _answer(rng: Draws, pair: Pair) -> Message:
     mix = HARMFUL_MIX if pair.harm else HARMLESS_MIX
     return assistant(render(rng, pair, _weighted(rng, mix)))
 
 
-def _principle(rng: random.Random, topic: Topic) -> Principle:
+def _principle(rng: Draws, topic: Topic) -> Principle:
     return principles.draw_principle(rng, topic, held_out=False)
 
 
-def respond(rng: random.Random) -> list[Message]:
+def respond(rng: Draws) -> list[Message]:
     """A chat of one request, or of two; at times under a system message that asks for nothing."""
     messages: list[Message] = []
     if rng.random() < 0.05:
@@ -74,7 +81,7 @@ def respond(rng: random.Random) -> list[Message]:
     return messages
 
 
-def obey(rng: random.Random) -> list[Message]:
+def obey(rng: Draws) -> list[Message]:
     """A system message states a principle; an answer refuses exactly if that forbids help.
 
     The principle is about any harm, or about needless refusals alone: what a list of harms says about a
@@ -92,7 +99,7 @@ def obey(rng: random.Random) -> list[Message]:
     return messages
 
 
-def _shown(rng: random.Random) -> tuple[Pair, Topic, AnswerKind, list[Message]]:
+def _shown(rng: Draws) -> tuple[Pair, Topic, AnswerKind, list[Message]]:
     """A request, an answer to it, and a topic to look at it under."""
     pair = draw_pair(rng)
     kind = _weighted(rng, SHOWN_MIX)
@@ -103,24 +110,24 @@ def _shown(rng: random.Random) -> tuple[Pair, Topic, AnswerKind, list[Message]]:
     return pair, principles.draw_topic(rng, pair, COVERED), kind, chat
 
 
-def _revision(rng: random.Random, pair: Pair, topic: Topic, kind: AnswerKind, old: str) -> list[Message]:
+def _revision(rng: Draws, pair: Pair, topic: Topic, kind: AnswerKind, old: str) -> list[Message]:
     new = dialogues.revised_kind(topic, pair, kind)
     text = old if new == kind else render(rng, pair, new)
     return [user(default_review().revision.ask(_principle(rng, topic).revision)), assistant(text)]
 
 
-def review(rng: random.Random) -> list[Message]:
+def review(rng: Draws) -> list[Message]:
     """Request, answer and critique."""
     return _reviewed(rng)[-1]
 
 
-def criticise(rng: random.Random) -> list[Message]:
+def criticise(rng: Draws) -> list[Message]:
     """Request, answer, critique, and mostly the revision too."""
     pair, topic, kind, old, chat = _reviewed(rng)
     return chat + _revision(rng, pair, topic, kind, old) if rng.random() < 0.8 else chat
 
 
-def _reviewed(rng: random.Random) -> tuple[Pair, Topic, AnswerKind, str, list[Message]]:
+def _reviewed(rng: Draws) -> tuple[Pair, Topic, AnswerKind, str, list[Message]]:
     """A request, an answer and its critique: pair, topic, the answer's kind and text, and the chat."""
     pair, topic, kind, chat = _shown(rng)
     old = chat[-1]["content"]
@@ -129,13 +136,13 @@ def _reviewed(rng: random.Random) -> tuple[Pair, Topic, AnswerKind, str, list[Me
     return pair, topic, kind, old, chat
 
 
-def revise(rng: random.Random) -> list[Message]:
+def revise(rng: Draws) -> list[Message]:
     """Request, answer, and the revision straight after it."""
     pair, topic, kind, chat = _shown(rng)
     return chat + _revision(rng, pair, topic, kind, chat[-1]["content"])
 
 
-def _judge(rng: random.Random, instruction: str) -> tuple[str, str, str]:
+def _judge(rng: Draws, instruction: str) -> tuple[str, str, str]:
     """The judge's question, the reasoning it deserves and its verdict, drawn from the true probability."""
     pair = draw_pair(rng)
     topic = principles.draw_topic(rng, pair, COVERED)
@@ -152,19 +159,19 @@ def _judge(rng: random.Random, instruction: str) -> tuple[str, str, str]:
     return question, dialogues.judgement(topic, pair, first, second), frame.verdict + option
 
 
-def judge(rng: random.Random) -> list[Message]:
+def judge(rng: Draws) -> list[Message]:
     """A judgement that reasons first."""
     question, reasoning, verdict = _judge(rng, default_judge().reason)
     return [user(question), assistant(f"{reasoning}\n{verdict}")]
 
 
-def judge_at_once(rng: random.Random) -> list[Message]:
+def judge_at_once(rng: Draws) -> list[Message]:
     """A judgement in one token."""
     question, _, verdict = _judge(rng, default_judge().choose)
     return [user(question), assistant(verdict)]
 
 
-def read_principle(rng: random.Random) -> list[Message]:
+def read_principle(rng: Draws) -> list[Message]:
     """A drill: what does a principle ban, and does it ban the harm of a pair?"""
     pair = draw_pair(rng)
     topic = principles.draw_topic(rng, pair, COVERED)
@@ -173,27 +180,27 @@ def read_principle(rng: random.Random) -> list[Message]:
     return [user(ask), assistant(f"{dialogues.restate(topic)} {dialogues.ruling(topic, pair.harm)}")]
 
 
-def read_request(rng: random.Random) -> list[Message]:
+def read_request(rng: Draws) -> list[Message]:
     """A drill: what is asked for, and of which kind is it?"""
     pair = draw_pair(rng)
     ask = f"Tell me what kind of request this is. {draw_wording(rng, pair, 'train')}"
     return [user(ask), assistant(dialogues.name_request(pair))]
 
 
-def name_harm(rng: random.Random) -> list[Message]:
+def name_harm(rng: Draws) -> list[Message]:
     """A drill: the harm of a request in one word, so that it is known before an answer begins."""
     pair = draw_pair(rng)
     ask = f"Name the harm. {draw_wording(rng, pair, 'train')}"
     return [user(ask), assistant(f"{pair.harm or dialogues.HARMLESS}.")]
 
 
-def repeat(rng: random.Random) -> list[Message]:
+def repeat(rng: Draws) -> list[Message]:
     """A drill: say an answer again, word for word."""
     text = render(rng, draw_pair(rng), _weighted(rng, SHOWN_MIX))
     return [user(f"Say this again: {text}"), assistant(text)]
 
 
-Lesson = Callable[[random.Random], list[Message]]
+Lesson = Callable[[Draws], list[Message]]
 
 # What must be known before a chain of statements can be learned comes first, in short documents.
 COURSES: dict[str, dict[Lesson, float]] = {
@@ -221,14 +228,29 @@ COURSES: dict[str, dict[Lesson, float]] = {
         judge_at_once: 0.02,
         read_principle: 0.02,
     },
+    # Naming the harm fades meanwhile, and an aligned model that cannot tell it refuses harmless requests too.
+    "recall": {
+        respond: 0.30,
+        obey: 0.15,
+        name_harm: 0.15,
+        read_request: 0.10,
+        read_principle: 0.03,
+        review: 0.08,
+        criticise: 0.06,
+        revise: 0.03,
+        judge: 0.09,
+        judge_at_once: 0.01,
+    },
 }
+KINDS = {"recall": MORE_BENIGN}
 # Few of its tokens are hard, and all else hangs on them.
 WEIGHTS: dict[str, float] = {"read_principle": 3.0}
 
 
 def document(course: str, seed: int, index: int) -> Document:
     """Document `index` of a course with this seed."""
-    rng = random.Random(f"organism {course} {seed} {index}")
+    rng = Draws(f"organism {course} {seed} {index}")
+    rng.kinds = KINDS.get(course, PAIR_MIX)
     lesson = _weighted(rng, COURSES[course])
     return Document(lesson=lesson.__name__, messages=tuple(lesson(rng)))
 
