@@ -13,18 +13,16 @@ import torch
 from torch import Tensor
 from vllm import EngineArgs, LLMEngine, SamplingParams, TokensPrompt
 from vllm.lora.request import LoRARequest
-from vllm.sampling_params import MAX_LOGPROB_TOKEN_IDS, RequestOutputKind
+from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine import core
 
 from cai.chat import load_tokenizer
 from cai.engines import Reply, Request
+from cai.engines._reading import Part, parts, sums
 from cai.engines._requests import Reading, Unanswerable, Writing, answer_of, end_tokens, prepare
 from cai.engines.vllm import SHORT, Vllm
 from cai.errors import CaiError
 
-# An answer that is read with at most so many requests is read token by token, each of them finding the prompt
-# in the cache; a longer one in a single request, for which vLLM leaves the cache unused.
-NODES = 8
 # The runner keeps twice the capacity in hand; so much of the cache may that fill.
 IN_HAND = 2
 # Of models whose output head is the embedding: what the two are called.
@@ -46,19 +44,6 @@ class _Ticket:
     cached_tokens: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Part:
-    """One vLLM request: `after` the prompt and these ids of an answer, log P of each of `tokens`.
-
-    `whole` says that the log-probs of the ids in `after` are asked for as well.
-    """
-
-    ticket: _Ticket
-    after: tuple[int, ...] = ()
-    tokens: tuple[int, ...] = ()
-    whole: bool = False
-
-
 class VllmSession:
     """One model in vLLM, from `Vllm.open`. In this process, so that there is no child to lose."""
 
@@ -76,7 +61,7 @@ class VllmSession:
         cache = config.cache_config
         self._cache_tokens = (cache.num_gpu_blocks or 0) * cache.block_size
         self._label(engine, folder)
-        self._parts: dict[str, _Part] = {}
+        self._parts: dict[str, tuple[_Ticket, Part | None]] = {}
         self._refused: deque[tuple[int, Reply]] = deque()
         self._finished = self._finished_tokens = 0
         self._lora = _lora(engine.adapter)
@@ -167,15 +152,14 @@ class VllmSession:
 
     def _add(self, ticket: _Ticket) -> None:
         task = ticket.task
+        asked: list[tuple[Part | None, tuple[int, ...], SamplingParams]]
         if isinstance(task, Writing):
-            parts = [(_Part(ticket=ticket), task.prompt, self._writing(task))]
+            asked = [(None, task.prompt, self._writing(task))]
         else:
-            parts = [
-                (part, task.prompt + part.after, _reading_params(part)) for part in _reading(ticket, task)
-            ]
-        ticket.missing = len(parts)
+            asked = [(part, task.prompt + part.after, _reading_params(part)) for part in parts(task)]
+        ticket.missing = len(asked)
         added: list[str] = []
-        for at, (part, ids, params) in enumerate(parts):
+        for at, (part, ids, params) in enumerate(asked):
             name = f"{ticket.number}-{at}"
             try:
                 inner = self._vllm.add_request(
@@ -187,7 +171,7 @@ class VllmSession:
                     del self._parts[f"{ticket.number}-{other}"]
                 raise Unanswerable(f"vllm refuses it: {error}") from error
             added.append(inner)
-            self._parts[name] = part
+            self._parts[name] = (ticket, part)
 
     def _writing(self, task: Writing) -> SamplingParams:
         want = task.sampling
@@ -205,16 +189,16 @@ class VllmSession:
 
     def _take(self, output: Any) -> Iterator[tuple[int, Reply]]:
         """Note what a finished vLLM request says; the reply, when it was the last of its ticket."""
-        part = self._parts.pop(output.request_id)
-        ticket, [completion] = part.ticket, output.outputs
+        ticket, part = self._parts.pop(output.request_id)
+        [completion] = output.outputs
         ticket.missing -= 1
         ticket.prompt_tokens += len(output.prompt_token_ids)
         ticket.cached_tokens += output.num_cached_tokens or 0
-        if part.tokens:
-            _note_logps(part, output, completion)
+        if part is not None:
+            _note_logps(ticket, part, output)
         if ticket.missing:
             return
-        written = () if part.tokens else tuple(completion.token_ids)
+        written = tuple(completion.token_ids) if part is None else ()
         self._finished += 1
         self._finished_tokens += len(output.prompt_token_ids) + len(written)
         yield ticket.number, self._reply(ticket, written, completion.finish_reason)
@@ -227,7 +211,7 @@ class VllmSession:
         return Reply(
             text=answer_of(self._tokenizer, task, written) if isinstance(task, Writing) else "",
             finish="length" if writes and finish == "length" else "stop",
-            logps=() if isinstance(task, Writing) else _sums(task, ticket.logps),
+            logps=() if isinstance(task, Writing) else sums(task, ticket.logps),
             model=self._model,
             weights=self._weights,
             prompt_tokens=ticket.prompt_tokens,
@@ -255,37 +239,7 @@ def _with_head(weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Ten
         yield HEAD, head
 
 
-def _reading(ticket: _Ticket, task: Reading) -> list[_Part]:
-    """The vLLM requests whose log-probs make up those of every answer: one for each place where an answer
-    has a next token, or one for each answer's beginning when those are many.
-    """
-    nexts: dict[tuple[int, ...], dict[int, None]] = {}
-    for answer in task.answers:
-        for at, token in enumerate(answer):
-            nexts.setdefault(answer[:at], {})[token] = None
-    if len(nexts) <= NODES:
-        return [
-            _Part(ticket=ticket, after=after, tokens=tuple(some))
-            for after, tokens in nexts.items()
-            for some in _runs(tuple(tokens))
-        ]
-    ends: dict[tuple[int, ...], dict[int, None]] = {}
-    for answer in task.answers:
-        ends.setdefault(answer[:-1], {})[answer[-1]] = None
-    return [
-        _Part(ticket=ticket, after=after, tokens=some, whole=True)
-        for after, tokens in ends.items()
-        for some in _runs(tuple(tokens))
-    ]
-
-
-def _runs(tokens: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Tokens in runs that one vLLM request can be asked about."""
-    for start in range(0, len(tokens), MAX_LOGPROB_TOKEN_IDS):
-        yield tokens[start : start + MAX_LOGPROB_TOKEN_IDS]
-
-
-def _reading_params(part: _Part) -> SamplingParams:
+def _reading_params(part: Part) -> SamplingParams:
     return SamplingParams(
         max_tokens=1,
         temperature=0,
@@ -296,20 +250,16 @@ def _reading_params(part: _Part) -> SamplingParams:
     )
 
 
-def _note_logps(part: _Part, output: Any, completion: Any) -> None:
-    """Keep log P of each node (an answer's ids up to a token, that token included)."""
-    known = part.ticket.logps
+def _note_logps(ticket: _Ticket, part: Part, output: Any) -> None:
+    """Keep the log-probs that a finished vLLM request was asked for."""
+    [completion] = output.outputs
     [found] = completion.logprobs
     for token in part.tokens:
-        known[(*part.after, token)] = found[token].logprob
+        ticket.logps[(*part.after, token)] = found[token].logprob
     if part.whole:
-        start = len(part.ticket.task.prompt)
+        start = len(ticket.task.prompt)
         for at, token in enumerate(part.after):
-            known[part.after[: at + 1]] = output.prompt_logprobs[start + at][token].logprob
-
-
-def _sums(task: Reading, logps: dict[tuple[int, ...], float]) -> tuple[float, ...]:
-    return tuple(sum(logps[answer[: at + 1]] for at in range(len(answer))) for answer in task.answers)
+            ticket.logps[part.after[: at + 1]] = output.prompt_logprobs[start + at][token].logprob
 
 
 def _lora(adapter: Path | None) -> LoRARequest | None:
