@@ -47,8 +47,8 @@ def measured(
             for at, part in zip(micro, found, strict=True):
                 mine.setdefault(at, {})[name] = part.clone()
     whole: dict[int, dict[str, Tensor]] = {}
-    for part in group.gather(mine):
-        whole.update(part)
+    for theirs in group.gather(mine):
+        whole.update(theirs)
     return [whole[at] for at in range(len(examples))]
 
 
