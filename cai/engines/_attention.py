@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
-from transformers import AttentionInterface
 
 NAME = "cai_packed"
 CELL = 16  # lengths and row counts are multiples of this, which keeps kernels on one code path
@@ -173,7 +172,13 @@ def attention(
     return plan.attend(module.layer_idx, query[0], key[0], value[0], scale, sliding_window or 0)[None], None
 
 
-AttentionInterface.register(NAME, attention)
+def drive(model: Any) -> None:
+    """Switch a transformers model to packed attention."""
+    # Not at the top: objectives import this module, and a run with nothing to do should not wait for it.
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, attention)
+    model.set_attn_implementation(NAME)
 
 
 def causal(length: int, window: int, device: torch.device) -> Tensor:

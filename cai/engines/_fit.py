@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cai.engines import Sampling
-from cai.engines._attention import CELL, NAME, KeyValues, UnsupportedAttention
+from cai.engines._attention import CELL, NAME, KeyValues, UnsupportedAttention, drive
 from cai.engines._packing import Job, pack, prompt_inputs, token_inputs
 from cai.engines._requests import Writing
 
@@ -26,7 +26,7 @@ def packs(model: Any) -> bool:
     with torch.inference_mode():
         asked = torch.tensor([ids], device=model.device)
         expected = model(input_ids=asked, use_cache=False).logits[0, PROMPT - 1 :].float()
-        model.set_attn_implementation(NAME)
+        drive(model)
         try:
             off = (_packed_logits(model, ids).float() - expected).abs().max()
             fits = bool(off <= TOLERANCE[model.dtype] * expected.abs().max())

@@ -217,6 +217,7 @@ class VllmSession:
             prompt_tokens=ticket.prompt_tokens,
             cached_tokens=ticket.cached_tokens,
             new_tokens=len(written),
+            tokens=written,
         )
 
 

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from cai.engines._attention import NAME, UnsupportedAttention
+from cai.engines._attention import NAME, UnsupportedAttention, drive
 from cai.training.attention import Segments
 
 # The largest difference from the padded pass, as a fraction of the largest number.
@@ -113,7 +113,7 @@ def _pass(model: Any, sequences: Sequences, tokens: Tokens) -> Iterator[tuple[di
         yield _padded(sequences, index), flat
         return
     own = model.config._attn_implementation
-    model.set_attn_implementation(NAME)
+    drive(model)
     try:
         yield _packed(sequences, sequences.segments), tokens.at
     finally:
@@ -180,7 +180,7 @@ def _packed_is_right(model: Any) -> bool:
         if own == NAME:
             model.set_attn_implementation("eager")
         expected = _hidden(model, _padded(probe, index))
-        model.set_attn_implementation(NAME)
+        drive(model)
         try:
             plan = _Watched(groups=probe.segments.groups, windows=windows)
             found = _hidden(model, _packed(probe, plan))[0][index.clamp(min=0)]
