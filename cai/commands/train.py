@@ -37,9 +37,10 @@ def train(
     quiet: bool,
     **settings: Any,
 ) -> None:
-    """Train MODEL on the rows of FILE by an OBJECTIVE (sft on records, dpo on comparisons).
+    """Train MODEL on the rows of FILE by an OBJECTIVE.
 
-    How long and in what batches has to be said. Killed and given again, it goes on from its last checkpoint.
+    sft learns from records; reward, dpo and its family from comparisons; ppo, grpo and rloo from prompts.
+    Killed and given again, it goes on from its last checkpoint.
 
     \b
     cai train sft runs/x/revisions.jsonl --model organism -o runs/x/sl-cai \\
