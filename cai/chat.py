@@ -54,9 +54,16 @@ def encode_prompt(tokenizer: Any, messages: Messages, prefix: str = "") -> list[
     Raises `CaiError` for an empty conversation, one that ends with the assistant, or one the template
     refuses.
     """
+    [ids] = encode_prompts(tokenizer, messages, (prefix,))
+    return ids
+
+
+def encode_prompts(tokenizer: Any, messages: Messages, prefixes: Sequence[str]) -> list[list[int]]:
+    """`encode_prompt` for each of several beginnings of the assistant's turn; the template is filled once."""
     _check_ends(messages, "user")
     text = _render(tokenizer, messages, prompt=True)
-    return _continue(tokenizer, text, _ids(tokenizer, text), prefix)
+    ids = _ids(tokenizer, text)
+    return [_continue(tokenizer, text, ids, prefix) for prefix in prefixes]
 
 
 def encode_example(tokenizer: Any, messages: Messages, train_on: TrainOn = "last") -> Example:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cai.chat import encode_example, encode_prompt
+from cai.chat import encode_example, encode_prompt, encode_prompts
 from cai.engines import Options, Request, Sampling, Score
 from cai.errors import CaiError
 from cai.records import Message, Messages
@@ -103,13 +103,11 @@ def _writing(tokenizer: Any, request: Request, want: Sampling, window: int) -> W
 
 
 def _reading(tokenizer: Any, request: Request, want: Options | Score, window: int) -> Reading:
-    prompt = _prompt(tokenizer, request)
     if isinstance(want, Score):
+        prompt = _prompt(tokenizer, request)
         answers = [_whole_answer(tokenizer, request, want.completion, prompt)]
     else:
-        if not want.options:
-            raise Unanswerable("there are no options")
-        answers = [_option(tokenizer, request, option, prompt) for option in want.options]
+        prompt, answers = _options(tokenizer, request, want.options)
     longest = len(prompt) + max(map(len, answers))
     if longest > window:
         raise Unanswerable(f"prompt and answer have {longest} tokens, the model's window is {window}")
@@ -118,17 +116,32 @@ def _reading(tokenizer: Any, request: Request, want: Options | Score, window: in
 
 def _prompt(tokenizer: Any, request: Request) -> tuple[int, ...]:
     prompt = tuple(encode_prompt(tokenizer, request.messages, request.prefix))
-    if not prompt:
-        raise Unanswerable("the prompt is empty")
+    _check_prompt(prompt)
     return prompt
 
 
-def _option(tokenizer: Any, request: Request, option: str, prompt: tuple[int, ...]) -> tuple[int, ...]:
-    joint = tuple(encode_prompt(tokenizer, request.messages, request.prefix + option))
-    answer = joint[len(prompt) :] if joint[: len(prompt)] == prompt else _ids(tokenizer, option)
-    if not answer:
-        raise Unanswerable(f"option '{option}' has no tokens")
-    return answer
+def _check_prompt(prompt: tuple[int, ...]) -> None:
+    if not prompt:
+        raise Unanswerable("the prompt is empty")
+
+
+def _options(
+    tokenizer: Any, request: Request, options: Sequence[str]
+) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """The prompt's ids, and those of each option after it."""
+    if not options:
+        raise Unanswerable("there are no options")
+    beginnings = [request.prefix, *(request.prefix + option for option in options)]
+    prompt, *joints = map(tuple, encode_prompts(tokenizer, request.messages, beginnings))
+    _check_prompt(prompt)
+    answers = [
+        joint[len(prompt) :] if joint[: len(prompt)] == prompt else _ids(tokenizer, option)
+        for option, joint in zip(options, joints, strict=True)
+    ]
+    for option, answer in zip(options, answers, strict=True):
+        if not answer:
+            raise Unanswerable(f"option '{option}' has no tokens")
+    return prompt, answers
 
 
 def _whole_answer(
