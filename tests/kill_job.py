@@ -8,10 +8,11 @@ from string import ascii_letters
 from typing import Any
 
 from forks import serve
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from cai import config
 from cai.constitution import load
-from cai.engines import Engine, Reply, local, scripted, vllm
+from cai.engines import Engine, Reply, _session, local, scripted, vllm
 from cai.judges import Appointed
 from cai.pipeline import Link, run
 from cai.rows import items_for
@@ -21,6 +22,8 @@ from cai.stages.generate import Generate
 from cai.stages.revise import Revise
 from cai.stages.screen import Screen
 
+# Whatever a run imports is here already, so that it is killed at work.
+LOADED = (_session, AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM)
 CHAIN = ["responses", "critiques", "revisions", "screened"]
 ROOT = Path(__file__).parent.parent
 

@@ -5,13 +5,15 @@ from typing import Any
 
 import torch
 from forks import serve
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from cai.cli import run
-from cai.engines import local, scripted
+from cai.engines import _session, local, scripted
 from cai.objectives import dpo, sft
+from cai.training import fit
 
 # Whatever a run imports is here already.
-LOADED = (local, scripted, dpo, sft)
+LOADED = (_session, local, scripted, dpo, sft, fit, AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM)
 
 
 def work(job: dict[str, Any]) -> int:
