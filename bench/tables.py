@@ -36,6 +36,7 @@ def render(text: str) -> str:
         "feedback": feedback,
         "speed": speed,
         "million": million,
+        "flow": flow,
     }
 
     def fill(found: re.Match[str]) -> str:
@@ -110,6 +111,29 @@ def speed() -> Iterator[str]:
             f"| batch {how['batch']}, {how['threads']} thread(s) | "
             f"{ratio['median']:.2f}x ({ratio['least']:.2f}-{ratio['most']:.2f}) |"
         )
+
+
+def flow() -> Iterator[str]:
+    """The pipeline on vLLM against vLLM alone."""
+    result = results("flow")
+    yield "| vLLM on a CPU | median of the rounds (least to most) |"
+    yield "|---|---|"
+    for part, name, label in (
+        ("flows", "steps_streamed_of_raw", "engine steps, streamed, of all requests at once"),
+        ("flows", "steps_staged_of_raw", "engine steps, stage by stage, of all requests at once"),
+        ("flows", "seconds_streamed_of_staged", "seconds, streamed, of stage by stage"),
+        ("flows", "throughput_streamed_of_bare", "throughput, streamed, of a bare loop with the same needs"),
+        ("judging", "throughput_judged_of_bare", "throughput, judging both orders, of a bare loop"),
+    ):
+        ratio = result[part][name]
+        yield f"| {label} | {ratio['median']:.2f} ({ratio['least']:.2f}-{ratio['most']:.2f}) |"
+    exact = result["exactness"]
+    yield (
+        f"| largest difference of log P from transformers, {exact['rows']:,} rows, {exact['missing']} missing | "
+        f"{exact['largest_difference']:.1e} |"
+    )
+    for name, seconds in result["start"].items():
+        yield f"| seconds: {name} | {seconds:.1f} |"
 
 
 def million() -> Iterator[str]:
