@@ -18,6 +18,7 @@ NAMED = (
     "chat_template.jinja",
     "adapter_config.json",
 )
+SHORT = 12  # digits of a digest that label a reply
 WHOLE_UP_TO = 1 << 30
 SAMPLES, SAMPLE_BYTES = 64, 1 << 20
 

@@ -20,8 +20,9 @@ from cai.chat import load_tokenizer
 from cai.engines import Reply, Request
 from cai.engines._reading import Part, parts, sums
 from cai.engines._requests import Reading, Unanswerable, Writing, answer_of, end_tokens, prepare
-from cai.engines.vllm import SHORT, Vllm
+from cai.engines.vllm import Vllm
 from cai.errors import CaiError
+from cai.weights import SHORT
 
 # The runner keeps twice the capacity in hand; so much of the cache may that fill.
 IN_HAND = 2

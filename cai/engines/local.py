@@ -12,12 +12,10 @@ from cai.chat import load_tokenizer
 from cai.config import execution, key
 from cai.model_folder import resolve
 from cai.records import digest
-from cai.weights import weights_digest
+from cai.weights import SHORT, weights_digest
 
 if TYPE_CHECKING:
     from cai.engines._session import LocalSession
-
-SHORT = 12  # digits of the weights' digest that label a reply
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,6 @@ from cai.weights import weights_digest
 if TYPE_CHECKING:
     from cai.engines._vllm import VllmSession
 
-SHORT = 12  # digits of the weights' digest that label a reply
 GIB = 1 << 30
 CPU_CACHE = 1.0  # GiB
 CPU_STEP = 8192  # tokens in one step; a whole prompt has to fit
