@@ -31,6 +31,9 @@ SPEAKER_LINE = re.compile(
     rf"{NEW_LINE}(?={UNSEEN_IN_LINE}(?:{SPEAKER_NAMES}){UNSEEN_IN_LINE}[:：])", re.IGNORECASE
 )
 
+# What the judge is shown between tags.
+JUDGED = ("conversation", "a", "b")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CritiqueFrame:
@@ -40,7 +43,7 @@ class CritiqueFrame:
     clear: str
 
     def __post_init__(self) -> None:
-        _check_names("request", self.request, {"critique"})
+        check_names("request", self.request, {"critique"})
         if not _bare(self.clear):
             raise ValueError("'clear' holds no word; write the sentence that a clear critique ends with")
 
@@ -62,7 +65,7 @@ class RevisionFrame:
     request: str
 
     def __post_init__(self) -> None:
-        _check_names("request", self.request, {"revision"})
+        check_names("request", self.request, {"revision"})
 
     def ask(self, revision: str) -> str:
         """The user turn that asks for a new answer in a principle's `revision` wording."""
@@ -102,13 +105,13 @@ class JudgeFrame:
     options: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _check_names("request", self.request, {"conversation", "preference", "a", "b", "instruction"})
+        check_names("request", self.request, {"conversation", "preference", "a", "b", "instruction"})
         if len(self.options) != 2 or len(set(self.options)) != 2 or not all(map(str.strip, self.options)):
             raise ValueError("'options' must be two different texts, for answer A and for answer B")
         for name in ("reason", "choose", "verdict"):
             if not getattr(self, name).strip():
                 raise ValueError(f"'{name}' is empty; write it out")
-        _tags(self.request)
+        tags(self.request, JUDGED)
 
     @classmethod
     def from_toml(cls, value: Any, where: str) -> "JudgeFrame":
@@ -130,7 +133,7 @@ class JudgeFrame:
         )
 
     def _closed(self, text: str) -> str:
-        return _tags(self.request).sub(r"\g<0>\\", text)
+        return closed(text, self.request, JUDGED)
 
 
 def transcript(messages: Messages) -> str:
@@ -178,7 +181,7 @@ def _load(value: Any, where: str) -> tuple[ReviewFrames, JudgeFrame]:
     return load(shipped.find("prompts/frames", str(value), where))
 
 
-def _check_names(key: str, text: str, names: set[str]) -> None:
+def check_names(key: str, text: str, names: set[str]) -> None:
     """Refuse a frame that lacks a placeholder or has one that nothing fills."""
     template = Template(text)
     if not template.is_valid():
@@ -198,12 +201,20 @@ def _fence(request: str, name: str) -> str:
     return found[1]
 
 
+def closed(text: str, request: str, names: tuple[str, ...]) -> str:
+    """`text` with each "<" that would open or close a fence of `request` made harmless by a backslash."""
+    return tags(request, names).sub(r"\g<0>\\", text)
+
+
 @cache
-def _tags(request: str) -> re.Pattern[str]:
-    """Matches the "<" of anything that reads as an opening or closing tag of the judge's request."""
-    tags = sorted({_fence(request, name) for name in ("conversation", "a", "b")})
-    names = "|".join(UNSEEN.join(re.escape(char) for char in tag if not char.isspace()) for tag in tags)
-    return re.compile(rf"[<＜](?={UNSEEN}[/／]?{UNSEEN}(?:{names})(?![^\W_]))", re.IGNORECASE)
+def tags(request: str, names: tuple[str, ...]) -> re.Pattern[str]:
+    """Matches the "<" of anything that reads as a tag which encloses one of $names in `request`.
+
+    Raises `ValueError` when `request` encloses one of them in no tag.
+    """
+    fences = sorted({_fence(request, name) for name in names})
+    read = "|".join(UNSEEN.join(re.escape(char) for char in tag if not char.isspace()) for tag in fences)
+    return re.compile(rf"[<＜](?={UNSEEN}[/／]?{UNSEEN}(?:{read})(?![^\W_]))", re.IGNORECASE)
 
 
 def _bare(text: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CONSTITUTIONS = {"harmless": 18, "helpful": 8, "honest": 8}  # name -> least number of principles
 REQUESTS = {"red-team": 10, "benign": 10, "borderline": 8}  # name -> least number of categories
+KIND = {"red-team": "harmful", "benign": "benign", "borderline": "borderline"}
 WORDINGS = ("critique", "revision", "preference")
 FRAME_WORDS = (
     "critique request",
@@ -97,7 +98,8 @@ def test_requests_have_the_documented_form(name: str) -> None:
     found = rows(name)
     assert [row["id"] for row in found] == [f"{name}-{number:03d}" for number in range(1, len(found) + 1)]
     for row in found:
-        assert list(row) == ["id", "prompt", "category", "source"]
+        assert list(row) == ["id", "prompt", "category", "kind", "source"]
+        assert row["kind"] == KIND[name]
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", row["category"])
         assert row["source"] == "cai"
         if isinstance(row["prompt"], list):
