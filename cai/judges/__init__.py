@@ -8,10 +8,9 @@ never a coin flip.
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cai import plugins
-from cai.config import build, identity
+from cai.appoint import appoint
+from cai.config import identity
 from cai.constitution import Principle
-from cai.errors import CaiError
 from cai.records import Messages
 from cai.stages import Asking
 
@@ -62,21 +61,8 @@ class Appointed:
     @classmethod
     def from_toml(cls, value: Any, where: str) -> "Appointed":
         """From a judge's name, or from a table with its name as `type` and its own keys beside it."""
-        table = {"type": value} if isinstance(value, str) else value
-        if not isinstance(table, dict):
-            raise CaiError(
-                f"this is {value!r}", where=where, next="write a judge's name or a table with its type"
-            )
-        if not isinstance(table.get("type"), str):
-            raise CaiError(
-                "'type' is missing", where=where, next=f"add type = {_one_of(plugins.names('judges'))}"
-            )
-        keys = {name: item for name, item in table.items() if name != "type"}
-        return cls(name=table["type"], judge=build(plugins.find("judges", table["type"], where), keys, where))
+        name, judge = appoint("judges", value, where)
+        return cls(name=name, judge=judge)
 
     def identity(self) -> dict[str, Any]:
         return {"type": self.name, **identity(self.judge)}
-
-
-def _one_of(names: list[str]) -> str:
-    return " or ".join(f'"{name}"' for name in names)
