@@ -144,8 +144,10 @@ class Annotation:
 
     `probabilities` are its preference over the candidates (they sum to 1, any order bias averaged out);
     `orders` hold the same from each order in which the candidates were shown, re-sorted to the candidates'
-    own order, with the order itself in `shown`; `agree` says whether all orders named the same winner; `note`
-    is its reasoning.
+    own order, with the order itself in `shown` (once for each sample of a judge that is asked several times;
+    empty where candidates were never shown side by side); `agree` says whether all orders named the same
+    winner; `scores` are the candidates' own, where each was rated apart; `note` is its reasoning. `weight` is
+    how much it counts when annotations are combined (`cai.annotations`).
     """
 
     annotator: str
@@ -155,6 +157,8 @@ class Annotation:
     orders: tuple[tuple[float, ...], ...] = ()
     shown: tuple[tuple[int, ...], ...] = ()
     agree: bool = True
+    scores: tuple[float, ...] = ()
+    weight: float = 1.0
     note: str = ""
     wording: str = ""
     model: str = ""
@@ -253,6 +257,7 @@ def _annotation(row: Mapping[str, Any]) -> Annotation:
         "probabilities": tuple(row["probabilities"]),
         "orders": tuple(tuple(order) for order in row.get("orders", ())),
         "shown": tuple(tuple(order) for order in row.get("shown", ())),
+        "scores": tuple(row.get("scores", ())),
     }
     return Annotation(**{**row, **lists})
 
