@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from cai.errors import CaiError
 from cai.records import Message
+from cai.segments import ids_of
 
 Messages = Sequence[Message]
 TrainOn = Literal["last", "all"]
@@ -62,7 +63,7 @@ def encode_prompts(tokenizer: Any, messages: Messages, prefixes: Sequence[str]) 
     """`encode_prompt` for each of several beginnings of the assistant's turn; the template is filled once."""
     _check_ends(messages, "user")
     text = _render(tokenizer, messages, prompt=True)
-    ids = _ids(tokenizer, text)
+    ids = ids_of(tokenizer, text)
     return [_continue(tokenizer, text, ids, prefix) for prefix in prefixes]
 
 
@@ -101,13 +102,13 @@ def _through_turn(tokenizer: Any, messages: Messages) -> tuple[list[int], int]:
     """Ids through the end-of-turn token of the final assistant turn, and where that turn begins in them."""
     prompt_text = _render(tokenizer, messages[:-1], prompt=True)
     text = _render(tokenizer, messages, prompt=False)
-    prompt = _ids(tokenizer, prompt_text)
+    prompt = ids_of(tokenizer, prompt_text)
     if text.startswith(prompt_text):
         ids = _continue(tokenizer, prompt_text, prompt, text[len(prompt_text) :])
         return ids[: _turn_end(tokenizer, ids, len(prompt))], len(prompt)
-    whole = _ids(tokenizer, text)
+    whole = ids_of(tokenizer, text)
     end = _turn_end(tokenizer, whole, 0)
-    return [*prompt, *_ids(tokenizer, messages[-1]["content"]), whole[end - 1]], len(prompt)
+    return [*prompt, *ids_of(tokenizer, messages[-1]["content"]), whole[end - 1]], len(prompt)
 
 
 def _mark_turn(tokenizer: Any, messages: Messages, ids: list[int], mask: list[bool]) -> None:
@@ -140,13 +141,8 @@ def _continue(tokenizer: Any, text: str, ids: list[int], more: str) -> list[int]
     """The ids of `text + more`, made to begin with `ids`, the ids of `text`."""
     if not more:
         return ids
-    joint = _ids(tokenizer, text + more)
-    return joint if joint[: len(ids)] == ids else [*ids, *_ids(tokenizer, more)]
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    # Not verbose: whoever asks checks the length against the window.
-    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    joint = ids_of(tokenizer, text + more)
+    return joint if joint[: len(ids)] == ids else [*ids, *ids_of(tokenizer, more)]
 
 
 def _render(tokenizer: Any, messages: Messages, *, prompt: bool) -> str:

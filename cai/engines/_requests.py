@@ -9,6 +9,7 @@ from cai.chat import encode_example, encode_prompt, encode_prompts
 from cai.engines import Options, Request, Sampling, Score
 from cai.errors import CaiError
 from cai.records import Message, Messages
+from cai.segments import ids_of
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ def _options(
     prompt, *joints = map(tuple, encode_prompts(tokenizer, request.messages, beginnings))
     _check_prompt(prompt)
     answers = [
-        joint[len(prompt) :] if joint[: len(prompt)] == prompt else _ids(tokenizer, option)
+        joint[len(prompt) :] if joint[: len(prompt)] == prompt else tuple(ids_of(tokenizer, option))
         for option, joint in zip(options, joints, strict=True)
     ]
     for option, answer in zip(options, answers, strict=True):
@@ -149,11 +150,7 @@ def _whole_answer(
 ) -> tuple[int, ...]:
     answer: Message = {"role": "assistant", "content": request.prefix + completion}
     ids = encode_example(tokenizer, [*request.messages, answer]).ids
-    return ids[len(prompt) :] if ids[: len(prompt)] == prompt else (*_ids(tokenizer, completion), ids[-1])
-
-
-def _ids(tokenizer: Any, text: str) -> tuple[int, ...]:
-    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return ids[len(prompt) :] if ids[: len(prompt)] == prompt else (*ids_of(tokenizer, completion), ids[-1])
 
 
 def _decode(tokenizer: Any, ids: tuple[int, ...]) -> str:
