@@ -8,6 +8,7 @@ end, which the next one cuts off.
 
 import json
 import os
+import re
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,9 @@ from cai.errors import CaiError
 
 # Items stand in the order they were finished in, near where the input has them: room for back and forth.
 _READ = 1 << 18
+
+# The head as it is written, read without a JSON parser: each entry is read once more at the end.
+_HEAD = re.compile(rb'\{"of": "[0-9a-f]+", "tokens": \[(\d+), (\d+), (\d+)\], "rejects": (\d+)\}')
 
 # Prompt, cached and generated.
 Tokens = tuple[int, int, int]
@@ -94,9 +98,12 @@ class Journal:
         """The entry that starts at `offset`."""
         self._reader.seek(offset)
         head, *rows = self._reader.readline().rstrip(b"\n").split(b"\t")
-        fields = json.loads(head)
-        cut = len(rows) - fields["rejects"]
-        return Entry(tuple(fields["tokens"]), rows[:cut], rows[cut:])
+        found = _HEAD.fullmatch(head)
+        if found is None:
+            raise _damaged(f"{self.path}, byte {offset}")
+        prompt, cached, generated, rejects = map(int, found.groups())
+        cut = len(rows) - rejects
+        return Entry((prompt, cached, generated), rows[:cut], rows[cut:])
 
     def sync(self) -> None:
         """Wait until everything written is on the disk."""
@@ -120,7 +127,11 @@ def _index(path: Path) -> tuple[Table, int]:
             try:
                 index.put(bytes.fromhex(json.loads(line[: line.find(b"\t")])["of"]), offset)
             except (ValueError, KeyError, TypeError, struct.error) as error:
-                next_step = "the disk or somebody else wrote to it: start a new run, or redo this step"
-                raise CaiError("this line is damaged", where=f"{path}:{number}", next=next_step) from error
+                raise _damaged(f"{path}:{number}") from error
             offset += len(line)
     return index, offset
+
+
+def _damaged(where: str) -> CaiError:
+    next_step = "the disk or somebody else wrote to it: start a new run, or redo this step"
+    return CaiError("this line is damaged", where=where, next=next_step)

@@ -5,7 +5,6 @@ finish reason of each turn. Ids are digests of content and position, and `draw` 
 a key, so order, batch size, sharding and crashes cannot change either.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,6 +12,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Literal, TypedDict
 
+from cai.encoding import encoder_of
 from cai.errors import CaiError
 
 Scalar = str | int | float | bool
@@ -29,13 +29,12 @@ class Message(TypedDict):
 Messages = tuple[Message, ...]
 
 
-# Made once: json.dumps would make one for every call that is not the plainest.
-_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+_canonical = encoder_of(tight=True, sort_keys=True)
 
 
 def digest(*parts: Any) -> str:
     """128 bits of BLAKE2b over the canonical JSON of `parts`, as 32 hexadecimal digits."""
-    text = _CANONICAL.encode(parts)
+    text = _canonical(parts)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -46,7 +45,7 @@ def draw(seed: int, *key: Any) -> float:
 
 def draws(seed: int, *key: Any, last: Iterable[str]) -> Iterator[float]:
     """`draw(seed, *key, one)` for each `one` of `last`; what they share is digested once."""
-    shared = _CANONICAL.encode(("draw", seed, *key)).removesuffix("]")
+    shared = _canonical(("draw", seed, *key)).removesuffix("]")
     begun = blake2b(f"{shared},".encode("utf-8", "surrogatepass"), digest_size=16)
     for one in last:
         hashed = begun.copy()
@@ -57,7 +56,7 @@ def draws(seed: int, *key: Any, last: Iterable[str]) -> Iterator[float]:
 @lru_cache(maxsize=1024)
 def _closing(one: str) -> bytes:
     """The end of a key's canonical JSON; keys end with the same few ids again and again."""
-    return f"{_CANONICAL.encode(one)}]".encode("utf-8", "surrogatepass")
+    return f"{_canonical(one)}]".encode("utf-8", "surrogatepass")
 
 
 def _uniform(mark: str) -> float:

@@ -15,6 +15,7 @@ from struct import pack, unpack
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from cai.compact import Sorter, Table
+from cai.encoding import encoder_of
 from cai.errors import CaiError
 from cai.records import (
     Comparison,
@@ -35,7 +36,7 @@ Part = tuple[float, float]
 WHOLE: Part = (0.0, 1.0)
 
 _KEY_BYTES = 16
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=vars)
+_encode = encoder_of(default=vars)
 _BUILDERS: Mapping[type, Callable[[Mapping[str, Any], str], Any]] = {
     Record: record_from,
     Comparison: comparison_from,
@@ -75,7 +76,7 @@ class _Line(NamedTuple):
 
 def encode(row: Row | Mapping[str, Any]) -> bytes:
     """The JSON of a row in UTF-8, without a newline; `ValueError` for a number that JSON has no word for."""
-    text = _ENCODER.encode(row)
+    text = _encode(row)
     try:
         return text.encode()
     except UnicodeEncodeError:

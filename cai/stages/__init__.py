@@ -4,7 +4,7 @@
 the same order, and returns its rows:
 
     def work(self, record):
-        [reply] = yield [Request(messages=record.prompt, want=self.sampling(), seed=...)]
+        [reply] = yield [Request(messages=record.prompt, want=self.sampling, seed=...)]
         return [record.then(Turn(kind="response", text=reply.text))]
 
 So a stage knows no engine, batch or file and can be tested with strings, several rounds of asking need no

@@ -1,6 +1,7 @@
 """What the stages that have a model write share: their sampling keys, and how a reply becomes a turn."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from cai.config import key
 from cai.engines import Reply, Sampling
@@ -27,7 +28,9 @@ class Writing:
         if "" in self.stop:
             raise ValueError("'stop' holds an empty text; take it out")
 
+    @cached_property
     def sampling(self) -> Sampling:
+        """What its requests want: the same for all."""
         return Sampling(
             max_tokens=self.max_tokens,
             temperature=self.temperature,

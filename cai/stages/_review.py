@@ -54,7 +54,7 @@ class Reviewing(Writing):
         self, stage: str, record: Record, principle: Principle, messages: Messages, kind: TurnKind
     ) -> Asking[Turn | Reject]:
         seed = draw_seed(self.seed, record.id, kind, record.rounds)
-        [reply] = yield [Request(messages=messages, want=self.sampling(), seed=seed)]
+        [reply] = yield [Request(messages=messages, want=self.sampling, seed=seed)]
         if failure := no_text(reply):
             reason, detail = failure
             return reject(record, stage, reason, f"{kind} {record.rounds + 1}: {detail}", reply.text)

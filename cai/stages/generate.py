@@ -34,7 +34,7 @@ class Generate(Writing):
         siblings = [sibling(record, sample) for sample in range(self.samples)]
         messages = self._messages(record)
         replies = yield [
-            Request(messages=messages, want=self.sampling(), seed=draw_seed(self.seed, one.id, "response"))
+            Request(messages=messages, want=self.sampling, seed=draw_seed(self.seed, one.id, "response"))
             for one in siblings
         ]
         wording = digest("system", self.system) if self.system else ""
