@@ -16,6 +16,7 @@ from cai.engines import Engine
 from cai.errors import CaiError, suggest
 from cai.evals import Eval
 from cai.plugins import find
+from cai.records import Reject
 from cai.rows import WHOLE, Item, Part, items_for
 from cai.shards import Shard, path_of, places_of
 from cai.stages import Stage
@@ -80,6 +81,22 @@ def items_of(step: StageStep | EvalStep, *, strict: bool = False) -> Iterator[It
     """What the step works on, once its inputs are there."""
     plugin = step.stage if isinstance(step, StageStep) else step.eval
     return items_for(plugin, step.inputs, limit=step.limit, part=step.part, shard=step.shard, strict=strict)
+
+
+def surveyed(step: StageStep, *, strict: bool = False) -> Any:
+    """The stage of a step, ready for its items: one that surveys has seen all of them.
+
+    Raises `CaiError` where they are those of a shard: what comes of them would hang on the sharding.
+    """
+    if not getattr(step.stage, "surveys", False):
+        return step.stage
+    if step.shard:
+        alone = f"'{step.kind}' looks at all rows before it works on one"
+        next_step = "cai merge the shards of what it reads, then run it without --shard"
+        raise CaiError(alone, where=step.name, next=next_step)
+    survey: Any = step.stage
+    values = (item.value for item in items_of(step, strict=strict))
+    return survey.survey(value for value in values if not isinstance(value, Reject))
 
 
 def asks(plugin: Any) -> bool:

@@ -1,4 +1,4 @@
-"""compare and pairs: which answers meet, how a verdict becomes a row, and what becomes a reject."""
+"""compare: which answers meet, how a verdict becomes a row, and what becomes a reject."""
 
 import math
 from collections import Counter
@@ -18,7 +18,6 @@ from cai.judges import Appointed
 from cai.judges.logprob import Logprob
 from cai.records import Annotation, Candidate, Comparison, Record, Reject, Turn, digest
 from cai.stages.compare import Compare
-from cai.stages.pairs import Pairs
 
 CONSTITUTION = Constitution(
     name="test",
@@ -208,65 +207,3 @@ def test_a_bad_key_is_named(table: dict[str, object], message: str) -> None:
     with pytest.raises(CaiError) as raised:
         build(Compare, {"constitution": "harmless", **table}, "t")
     assert str(raised.value) == message
-
-
-# pairs
-
-
-def revised(text: str = "better", finish: str = "stop") -> Record:
-    record = answered("worse").then(Turn(kind="revision", text="middling", principle="kind"))
-    return record.then(
-        Turn(
-            kind="revision",
-            text=text,
-            principle="short",
-            wording="w",
-            model="m1",
-            weights="w1",
-            finish=finish,
-        )
-    )
-
-
-def test_the_last_revision_is_preferred_to_the_first_response() -> None:
-    [row] = Pairs().work(revised())
-    place = [candidate.text for candidate in row.candidates].index("better")
-    assert {candidate.text for candidate in row.candidates} == {"worse", "better"}
-    assert row.probabilities[place] == 1 and sum(row.probabilities) == 1
-    [annotation] = row.annotations
-    assert annotation == Annotation(
-        annotator="revision",
-        principle="short",
-        protocol="the last revision over the response",
-        probabilities=row.probabilities,
-        wording="w",
-        model="m1",
-        weights="w1",
-    )
-    [soft] = Pairs(confidence=0.75).work(revised())
-    assert soft.id == row.id and soft.probabilities[place] == 0.75
-
-
-def test_the_place_of_a_revision_is_drawn() -> None:
-    rows = [Pairs(seed=seed).work(revised())[0] for seed in range(200)]
-    ahead = sum(row.candidates[0].text == "better" for row in rows)
-    assert abs(ahead - 100) < 36, "five standard deviations of a fair coin"
-
-
-@pytest.mark.parametrize(
-    "record, reason, detail",
-    [
-        (prompt(), "no revision", "pairs takes what revise wrote"),
-        (answered("a"), "no revision", "pairs takes what revise wrote"),
-        (revised("worse ", "kept"), "identical", "the response stands (kept)"),
-    ],
-)
-def test_what_makes_no_pair(record: Record, reason: str, detail: str) -> None:
-    [row] = Pairs().work(record)
-    assert (row.stage, row.reason, row.detail) == ("pairs", reason, detail)
-
-
-def test_a_confidence_is_a_preference() -> None:
-    with pytest.raises(CaiError) as raised:
-        build(Pairs, {"confidence": 0.5}, "t")
-    assert str(raised.value) == "t: 'confidence' is 0.5; write a number above 0.5 and at most 1"

@@ -30,6 +30,10 @@ class Stage(Protocol):
     """`takes` is the type of row that comes in, `makes` the type that goes out (besides `Reject`).
 
     `groups` is true for a stage whose item is the list of all rows of one prompt; else each row is an item.
+
+    A stage that groups may also have `surveys`, true where it must know of all its items before it works on
+    one: then `survey(items)` returns the stage that does the work. Where it is not called (an estimate), the
+    stage itself works.
     """
 
     takes: ClassVar[type]
