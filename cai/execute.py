@@ -19,7 +19,7 @@ from cai.evals._numbers import to_json
 from cai.ledger import Ledger, State, chain, made_from
 from cai.pipeline import Link, run
 from cai.progress import Reporter, reporter
-from cai.steps import EvalStep, StageStep, Step, TrainStep, items_of
+from cai.steps import EvalStep, StageStep, Step, TrainStep, items_of, surveyed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,12 @@ def _stages(
     if not all(done for done, _ in settled):
         sessions.keep([step.engine for step in steps])
         links = [
-            Link(stage=step.stage, path=step.output, identity=identity, session=sessions.opener(step.engine))
+            Link(
+                stage=surveyed(step, strict=options.strict),
+                path=step.output,
+                identity=identity,
+                session=sessions.opener(step.engine),
+            )
             for step, (_, identity) in zip(steps, settled, strict=True)
         ]
         first = steps[0]
