@@ -147,7 +147,7 @@ def compared(request, first, second, p_first, p_second):
     mean = (p_first + p_second) / 2
     return Comparison(
         id="c",
-        prompt_id="p",
+        prompt_id=f"{request} {first} {second}",
         prompt=(user(request),),
         candidates=tuple(Candidate(text=rendered(request, kind)) for kind in (first, second)),
         annotations=(
@@ -178,7 +178,7 @@ def test_judge_accuracy_and_position_bias():
     assert found(numbers, "judge right, both orders").value == pytest.approx(2 / 3)
     assert found(numbers, "judge right, both orders", "covered").value == 1.0
     assert found(numbers, "judge right, both orders", "not covered").value == 0.0
-    assert found(numbers, "pairs of equal utility").value == 0.25
+    assert found(numbers, "pairs of equal truth").value == 0.25
     # P(shown first): .9, .3, .6, .8, .9, .3, .8, .8
     before = found(numbers, "position bias before")
     assert before.value == pytest.approx(5.4 / 8 - 0.5)

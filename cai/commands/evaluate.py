@@ -9,7 +9,11 @@ from cai.commands import options
 from cai.errors import UsageError
 
 if TYPE_CHECKING:
+    from cai.engines import Engine
     from cai.shards import Shard
+
+# What the engine of --by is called among the others, which have the names of files.
+ASKED = "--by"
 
 
 @click.command(name="eval", short_help="Measure models, or a file of rows, with intervals.")
@@ -22,7 +26,8 @@ if TYPE_CHECKING:
 @click.option(
     "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A key of the eval or of its answers."
 )
-@click.option("--engine", metavar="NAME", help="How to run the models: local, ...  [default: local]")
+@click.option("--by", metavar="MODEL", help="The model that the eval itself asks: a judge, a detector.")
+@click.option("--engine", metavar="NAME", help="How to run all these models: local, ...  [default: local]")
 @click.option("--engine-set", multiple=True, metavar="KEY=VALUE", help="A key of the engine's own.")
 @click.option("-o", "--output", required=True, metavar="FILE", help="The .jsonl file of verdicts to write.")
 @options.with_options([options.LIMIT, options.PART, options.SHARD, *options.RUN_OPTIONS])
@@ -34,6 +39,7 @@ def evaluate(
     max_tokens: int | None,
     seed: int | None,
     pairs: tuple[str, ...],
+    by: str | None,
     engine: str | None,
     engine_set: tuple[str, ...],
     output: str,
@@ -52,6 +58,9 @@ def evaluate(
     \b
     cai eval organism runs/x/rl-cai --eval organism \\
         --prompts prompts/organism/dev.jsonl -o runs/x/table.jsonl
+    cai eval M runs/x/rl-cai --eval winrate --by M --set constitution=harmless \\
+        --prompts prompts/red-team.jsonl -o runs/x/wins.jsonl
+    cai eval runs/x/comparisons.jsonl --eval judge -o runs/x/judge.jsonl
     """
     from cai.execute import Options, execute
     from cai.recipe import steps_of
@@ -65,14 +74,21 @@ def evaluate(
         table["limit"] = limit
     if part is not None:
         table["part"] = part
-    engines = {}
+    engines: dict[str, Engine] = {}
+    if by is not None:
+        engines[ASKED] = options.engine(by, engine, engine_set)
+        table["engine"] = ASKED
     if prompts is None:
+        if by is None and (engine is not None or engine_set):
+            needless = "no model is asked"
+            raise UsageError(needless, where="--engine", next="give --prompts or --by, or take it out")
         table["from"] = list(subjects)
     else:
-        engines = {_short(subject): options.engine(subject, engine, engine_set) for subject in subjects}
-        if len(engines) < len(subjects):
+        models = {_short(subject): options.engine(subject, engine, engine_set) for subject in subjects}
+        if len(models) < len(subjects):
             raise UsageError("two of the models have the same name", next="name their folders otherwise")
-        table |= {"from": prompts, "models": list(engines)}
+        table |= {"from": prompts, "models": list(models)}
+        engines |= models
     with options.usage("cai eval"):
         steps = steps_of(table, engines, path.parent, "cai eval", shard)
     redone = tuple(step.name for step in steps) if redo else ()

@@ -1,4 +1,7 @@
-"""Numbers as plain JSON and back. What was measured on no rows has no value: null, for JSON knows no NaN."""
+"""Numbers as plain JSON and back.
+
+What is not known (a value over no rows, the interval of one draw) is null, for JSON knows no NaN.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -7,12 +10,15 @@ from typing import Any
 
 from cai.evals import Number
 
+_KNOWN = ("value", "low", "high")
+
 
 def to_json(number: Number) -> dict[str, Any]:
     """The JSON object of a number."""
-    return {**asdict(number), "value": None if isnan(number.value) else number.value}
+    fields = asdict(number)
+    return {**fields, **{name: None for name in _KNOWN if isnan(fields[name])}}
 
 
 def from_json(fields: Mapping[str, Any]) -> Number:
     """The number of a JSON object that `to_json` made."""
-    return Number(**{**fields, "value": nan if fields["value"] is None else fields["value"]})
+    return Number(**{**fields, **{name: nan for name in _KNOWN if fields[name] is None}})

@@ -1,25 +1,32 @@
-"""Numbers out of verdict rows: shares with Wilson intervals, means with normal ones."""
+"""Numbers out of verdict rows: shares with Wilson intervals, means with Student's.
+
+`prompts`, where given, names the prompt of each row: rows that share one are no independent draws, and the
+interval says so.
+"""
 
 from collections.abc import Iterable, Sequence
-from math import sqrt
-from statistics import fmean, stdev
+from statistics import fmean
 
 from cai.evals import Number, VerdictRow
-from cai.evals._intervals import Z95, wilson
+from cai.evals._intervals import mean_interval, share_interval
 
 
-def share(name: str, of: str, hits: Sequence[bool], group: str = "") -> Number:
-    """The share of true ones. No rows: nothing is known, value nan and interval (0, 1)."""
-    low, high = wilson(sum(hits), len(hits))
+def share(
+    name: str, of: str, hits: Sequence[float], group: str = "", prompts: Sequence[str] | None = None
+) -> Number:
+    """The share of true ones; 0.5 is half a hit. No rows: nothing is known, value nan, interval (0, 1)."""
+    low, high = share_interval(hits, prompts)
     value = sum(hits) / len(hits) if hits else float("nan")
     return Number(name=name, of=of, value=value, low=low, high=high, n=len(hits), group=group)
 
 
-def mean(name: str, of: str, values: Sequence[float]) -> Number:
-    """The mean, with the normal interval mean +- 1.96 s / sqrt(n)."""
-    middle = fmean(values) if values else float("nan")
-    half = Z95 * stdev(values) / sqrt(len(values)) if len(values) > 1 else float("nan")
-    return Number(name=name, of=of, value=middle, low=middle - half, high=middle + half, n=len(values))
+def mean(
+    name: str, of: str, values: Sequence[float], group: str = "", prompts: Sequence[str] | None = None
+) -> Number:
+    """The mean of the values. The interval of fewer than two prompts is nan."""
+    low, high = mean_interval(values, prompts)
+    value = fmean(values) if values else float("nan")
+    return Number(name=name, of=of, value=value, low=low, high=high, n=len(values), group=group)
 
 
 def by(key: str, rows: Iterable[VerdictRow]) -> dict[str, list[VerdictRow]]:

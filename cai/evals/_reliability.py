@@ -1,0 +1,112 @@
+"""Whether verdicts are as sure as they are right: bins of equal mass, and the expected calibration error.
+
+A verdict p has the confidence max(p, 1 - p), and is right when the better answer has more than half; an exact
+half names nobody and is half right.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from cai.evals._bootstrap import resampled
+from cai.evals._intervals import WHOLE, Interval, totals
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+BINS = 10
+_HALVINGS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One verdict against the truth: `p` is the probability it gives to the better of two answers."""
+
+    prompt: str
+    p: float
+
+    @property
+    def confidence(self) -> float:
+        return max(self.p, 1 - self.p)
+
+    @property
+    def right(self) -> float:
+        return 1.0 if self.p > 0.5 else 0.5 if self.p == 0.5 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bin:
+    """Verdicts of like confidence, from `low` to `high` inclusive."""
+
+    low: float
+    high: float
+    judged: tuple[Judged, ...]
+
+    @property
+    def confidence(self) -> float:
+        return sum(one.confidence for one in self.judged) / len(self.judged)
+
+
+def bins(judged: Sequence[Judged], most: int = BINS) -> list[Bin]:
+    """At most so many bins of about as many verdicts, sure ones last; equal confidences stay together."""
+    if not judged:
+        return []
+    ordered = sorted(judged, key=lambda one: one.confidence)
+    confidences = [one.confidence for one in ordered]
+    cuts = [confidences[len(ordered) * at // most] for at in range(most)]
+    edges = [*sorted({bisect_left(confidences, cut) for cut in cuts}), len(ordered)]
+    return [
+        Bin(low=confidences[start], high=confidences[end - 1], judged=tuple(ordered[start:end]))
+        for start, end in pairwise(edges)
+    ]
+
+
+def calibration_error(judged: Sequence[Judged]) -> tuple[float, Interval]:
+    """The expected calibration error: mean |right - confidence| over bins of equal mass, by their mass.
+
+    There must be one verdict at least. (Naeini, Cooper and Hauskrecht 2015.) Noise alone makes it positive,
+    and percentiles of a bootstrap would count that noise twice. So the interval inverts a test: its ends are
+    the errors, of the same shape over the bins, under which a value as large (as small) as the one found
+    turns up in 2.5 % of bootstrap draws (Carpenter 1999). It goes down to 0 when noise alone explains the
+    value.
+    """
+    import numpy as np
+
+    found = bins(judged)
+    rows = [
+        (one.prompt, [(one.right - one.confidence) * (at == place) for at in range(len(found))])
+        for place, some in enumerate(found)
+        for one in some.judged
+    ]
+    sums = totals(rows)
+    gaps = np.asarray(sums).sum(0) / len(judged)
+    value = float(np.abs(gaps).sum())
+    if len(sums) < 2:
+        return value, WHOLE
+    noise = resampled(sums) / len(judged) - gaps
+    low = value * _scale_at(gaps, noise, value, 0.975)
+    high = value * _scale_at(gaps, noise, value, 0.025)
+    return value, (low, max(high, value))
+
+
+def _scale_at(gaps: "Floats", noise: "Floats", value: float, quantile: float) -> float:
+    """How many times the gaps make `value` that quantile of the error found under noise; 0 if noise does."""
+    import numpy as np
+
+    def reached(scale: float) -> bool:
+        return bool(np.quantile(np.abs(scale * gaps + noise).sum(1), quantile) >= value)
+
+    low, high = 0.0, 1.0
+    if value == 0 or reached(0.0):
+        return 0.0
+    while not reached(high):
+        high *= 2
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if reached(middle) else (middle, high)
+    return high
