@@ -8,7 +8,7 @@ from cai.errors import CaiError
 
 
 def appoint(kind: str, value: Any, where: str) -> tuple[str, Any]:
-    """The name and the plugin that `value` means: a name, or a table with the name as `type`, its keys beside it.
+    """The name and the plugin that `value` means: a name, or a table with it as `type` and its keys beside.
 
     Raises `CaiError` about `where` for any other value, and for keys that the plugin does not have.
     """
