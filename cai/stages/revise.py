@@ -19,7 +19,7 @@ class Revise(Reviewing):
     A record that fails in any round is rejected whole.
     """
 
-    rounds: int = key(1, "How often to revise.")
+    rounds: int = key(1, "How often to revise; 0: the answers pass as they are.")
     critique: bool = key(True, "Revise under a critique; false: straight after the answer.")
     skip_clear: bool = key(True, "Keep an answer whose critique found nothing to change.")
 
@@ -29,8 +29,8 @@ class Revise(Reviewing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rounds < 1:
-            raise ValueError(f"'rounds' is {self.rounds}; write a number above 0")
+        if self.rounds < 0:
+            raise ValueError(f"'rounds' is {self.rounds}; write 0 or a number above it")
 
     def work(self, record: Record) -> Asking[list[Row]]:
         if record.answer is None:
