@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Self
 
 from cai import shipped
 from cai.config import build, key, read_toml
-from cai.engines import Options, Request, Sampling
+from cai.engines import Options, Reply, Request, Sampling
 from cai.errors import CaiError, suggest
 from cai.frames import check_names, closed, tags, transcript
 from cai.judges import Unreadable
@@ -109,12 +109,10 @@ class Opinion:
 
     probabilities: Mapping[str, float]
     note: str = ""
-    model: str = ""
-    weights: str = ""
 
     @property
     def says(self) -> str:
-        """The likeliest label; of equal ones the first."""
+        """The likeliest label."""
         return max(self.probabilities, key=lambda label: self.probabilities[label])
 
 
@@ -151,21 +149,23 @@ class Questioning:
             reasoning = written
         prefix = _joined(reasoning, question.verdict)
         [reply] = yield [Request(messages=messages, want=Options(options=question.listed), prefix=prefix)]
+        return self._opinion(question, reply, reasoning)
+
+    def _opinion(self, question: Question, reply: Reply, reasoning: str) -> Opinion | Unreadable:
+        """P(label) = p(its options) / p(all options), where all together have at least `min_mass`."""
         if reply.error:
             return Unreadable(reason=f"engine: {reply.error}", raw=reasoning)
         weights = [math.exp(logp) for logp in reply.logps]
         mass = math.fsum(weights)
         if mass < self.min_mass or mass == 0:
-            return Unreadable(
-                reason=f"no verdict: the options have {mass:.3f} of the probability", raw=reasoning
-            )
+            missing = f"no verdict: the options have {mass:.3f} of the probability"
+            return Unreadable(reason=missing, raw=reasoning)
         shares = {option: weight / mass for option, weight in zip(question.listed, weights, strict=True)}
-        return Opinion(
-            probabilities=dict(question.by_label(shares)),
-            note=reasoning,
-            model=reply.model,
-            weights=reply.weights,
-        )
+        labels = dict(question.by_label(shares))
+        first, second, *_ = sorted(labels, key=lambda label: -labels[label])
+        if labels[first] == labels[second]:
+            return Unreadable(reason=f"no verdict: {first} and {second} are equally likely", raw=reasoning)
+        return Opinion(probabilities=labels, note=reasoning)
 
     def _reasoning(self, question: Question, messages: Messages) -> Asking[str | Unreadable]:
         """What the model writes before its verdict."""

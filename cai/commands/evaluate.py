@@ -19,7 +19,12 @@ ASKED = "--by"
 @click.command(name="eval", short_help="Measure models, or a file of rows, with intervals.")
 @click.argument("subjects", nargs=-1, required=True, metavar="MODEL...|FILE...")
 @click.option("--eval", "name", required=True, metavar="NAME", help="The eval: organism, ...")
-@click.option("--prompts", metavar="FILE", help="Have each MODEL answer these requests first.")
+@click.option(
+    "--prompts",
+    multiple=True,
+    metavar="FILE",
+    help="Have each MODEL answer these requests first; repeatable.",
+)
 @click.option("--temperature", type=float, help="Sampling temperature of the answers.")
 @click.option("--max-tokens", type=int, help="The most tokens an answer may have.")
 @click.option("--seed", type=int, help="Seed of the answers.")
@@ -34,7 +39,7 @@ ASKED = "--by"
 def evaluate(
     subjects: tuple[str, ...],
     name: str,
-    prompts: str | None,
+    prompts: tuple[str, ...],
     temperature: float | None,
     max_tokens: int | None,
     seed: int | None,
@@ -60,6 +65,8 @@ def evaluate(
         --prompts prompts/organism/dev.jsonl -o runs/x/table.jsonl
     cai eval M runs/x/rl-cai --eval winrate --by M --set constitution=harmless \\
         --prompts prompts/red-team.jsonl -o runs/x/wins.jsonl
+    cai eval M runs/x/rl-cai --eval refusals --by M --prompts prompts/red-team.jsonl \\
+        --prompts prompts/benign.jsonl --prompts prompts/borderline.jsonl -o runs/x/refusals.jsonl
     cai eval runs/x/comparisons.jsonl --eval judge -o runs/x/judge.jsonl
     """
     from cai.execute import Options, execute
@@ -78,7 +85,7 @@ def evaluate(
     if by is not None:
         engines[ASKED] = options.engine(by, engine, engine_set)
         table["engine"] = ASKED
-    if prompts is None:
+    if not prompts:
         if by is None and (engine is not None or engine_set):
             needless = "no model is asked"
             raise UsageError(needless, where="--engine", next="give --prompts or --by, or take it out")
@@ -87,7 +94,7 @@ def evaluate(
         models = {_short(subject): options.engine(subject, engine, engine_set) for subject in subjects}
         if len(models) < len(subjects):
             raise UsageError("two of the models have the same name", next="name their folders otherwise")
-        table |= {"from": prompts, "models": list(models)}
+        table |= {"from": list(prompts), "models": list(models)}
         engines |= models
     with options.usage("cai eval"):
         steps = steps_of(table, engines, path.parent, "cai eval", shard)

@@ -55,7 +55,7 @@ class Appointed:
     def from_toml(cls, value: Any, where: str) -> "Appointed":
         """From a detector's name, or from a table with its name as `type` and its own keys beside it."""
         name, detector = appoint("detectors", value, where)
-        return cls(name=name, detector=detector)
+        return cls(name=name.rpartition(":")[2], detector=detector)
 
     def identity(self) -> dict[str, Any]:
         return {"type": self.name, **identity(self.detector)}

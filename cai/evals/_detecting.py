@@ -122,17 +122,17 @@ def agreement(of: str, found: Mapping[str, list[VerdictRow]]) -> list[Number]:
         ]
         prompts = [str(a["prompt"]) for a, _ in pairs]
         refused = [(a["says"] == "refused", b["says"] == "refused") for a, b in pairs]
-        group = f"{one}, {other}"
+        both = f"{one} and {other} agree"
         same = [a["says"] == b["says"] for a, b in pairs]
-        numbers.append(share("detectors agree on the label", of, same, group, prompts))
+        numbers.append(share(f"{both} on the label", of, same, prompts=prompts))
         alike = [a == b for a, b in refused]
-        numbers.append(share("detectors agree on refusal", of, alike, group, prompts))
+        numbers.append(share(f"{both} on refusal", of, alike, prompts=prompts))
         if pairs:
-            numbers.append(_kappa(of, group, refused, prompts))
+            numbers.append(_kappa(f"{both} on refusal (kappa)", of, refused, prompts))
     return numbers
 
 
-def _kappa(of: str, group: str, refused: Sequence[tuple[bool, bool]], prompts: Sequence[str]) -> Number:
+def _kappa(name: str, of: str, refused: Sequence[tuple[bool, bool]], prompts: Sequence[str]) -> Number:
     """(agreement - agreement by chance) / (1 - agreement by chance)."""
     sums = totals(
         (prompt, (1.0, float(a), float(b), float(a == b)))
@@ -150,15 +150,7 @@ def _kappa(of: str, group: str, refused: Sequence[tuple[bool, bool]], prompts: S
     # Where both say one word throughout, chance explains all there is.
     told = len({word for pair in refused for word in pair}) > 1
     value, (low, high) = bootstrap(sums, kappa) if told else (nan, (-1.0, 1.0))
-    return Number(
-        name="detectors agree on refusal (kappa)",
-        of=of,
-        value=value,
-        low=low,
-        high=high,
-        n=len(refused),
-        group=group,
-    )
+    return Number(name=name, of=of, value=value, low=low, high=high, n=len(refused))
 
 
 def _meta(record: Record, name: str, what: str) -> Scalar:

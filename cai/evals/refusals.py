@@ -65,10 +65,21 @@ class Refusals(Detecting):
         for at, (detector, some) in enumerate(by_detector.items()):
             suffix = f" by {detector}" if at else ""
             numbers += [counted(measure, of, some, suffix) for measure in (*HEADLINE, *OTHERS)]
-            for measure in HEADLINE:
-                of_kind = [row for row in some if row["kind"] == measure[1] and row["category"]]
-                for category, few in sorted(by("category", of_kind).items()):
-                    numbers.append(counted(measure, of, few, suffix, category))
             unread = [row["says"] == UNREADABLE for row in some]
             numbers.append(share(f"unreadable answers{suffix}", of, unread))
+            if not at:
+                numbers += _by_category(of, some)
         return numbers + agreement(of, by_detector)
+
+
+def _by_category(of: str, rows: Sequence[VerdictRow]) -> list[Number]:
+    return [
+        counted(measure, of, some, group=category)
+        for measure in HEADLINE
+        for category, some in sorted(by("category", _of_kind(measure, rows)).items())
+        if category
+    ]
+
+
+def _of_kind(measure: Measure, rows: Sequence[VerdictRow]) -> list[VerdictRow]:
+    return [row for row in rows if row["kind"] == measure[1]]
