@@ -1,7 +1,7 @@
 """What several annotators thought of the same candidates, and the one vector that training uses.
 
-A human is an annotator like any other, called "human:NAME"; where humans have spoken, their word stands in the
-judges' place, and the judges' annotations stay beside it.
+A human is an annotator like any other, called "human:NAME"; where humans have spoken, their word stands in
+the judges' place, and the judges' annotations stay beside it.
 """
 
 import math
@@ -14,7 +14,7 @@ Average = Literal["probability", "logodds"]
 Humans = Literal["replace", "weigh"]
 
 HUMAN = "human:"
-# Logarithms are taken of probabilities no nearer to 0 and 1 than this: past it they say nothing but "certain".
+# Logarithms are taken of probabilities no nearer to 0 and 1 than this: past it they only say "certain".
 CERTAIN = 1e-9
 
 
@@ -35,9 +35,7 @@ def combined(
     return mean([one.probabilities for one in counted], [one.weight for one in counted], average)
 
 
-def mean(
-    vectors: Sequence[Sequence[float]], weights: Sequence[float], average: Average
-) -> tuple[float, ...]:
+def mean(vectors: Sequence[Sequence[float]], weights: Sequence[float], average: Average) -> tuple[float, ...]:
     """The weighted mean [K] of probability vectors [N][K], or, by their log-odds, of the ratios in them.
 
     "probability" is the linear opinion pool (Lee et al. 2023, arXiv 2309.00267, over two orders), "logodds"
@@ -62,6 +60,13 @@ def mean(
     return tuple(share / sum(shares) for share in shares)
 
 
+def mean_first(probabilities: Sequence[float], weights: Sequence[float], average: Average) -> float:
+    """The same for the probabilities of the first of two; a single one is taken as it is."""
+    if len(probabilities) == 1:
+        return probabilities[0]
+    return mean([(p, 1 - p) for p in probabilities], weights, average)[0]
+
+
 def spread(annotations: Sequence[Annotation]) -> float:
     """How far annotators are apart: the weighted standard deviation of a candidate's probability.
 
@@ -77,7 +82,8 @@ def spread(annotations: Sequence[Annotation]) -> float:
 def split(annotations: Sequence[Annotation]) -> float:
     """The share of the annotators' weight that does not name the candidate which most of it names.
 
-    0 where all agree, 0.5 where two camps are equal. One that names nobody (a tie at its top) agrees with none.
+    0 where all agree, 0.5 where two camps are equal. One that names nobody (a tie at its top) agrees with
+    none.
     """
     named: dict[int, float] = {}
     for one in annotations:

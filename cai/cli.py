@@ -26,7 +26,7 @@ COMMANDS = {
     "chat": "chat:chat",
 }
 # The order of the pipeline, which is the order of the help; what is not named here comes after.
-STAGES = ("generate", "critique", "revise", "screen", "compare", "pairs", "select")
+STAGES = ("generate", "critique", "revise", "screen", "compare", "annotate", "pairs", "select")
 INTERRUPTED = 130
 
 

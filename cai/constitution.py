@@ -88,15 +88,21 @@ class Constitution:
         return next((principle for principle in self.principles if principle.id == id), None)
 
     def pick(self, seed: int, *key: Any) -> Principle:
-        """One principle, drawn by weight; a function of nothing but the seed, the key and the principles.
+        """One principle, drawn by weight; a function of nothing but the seed, the key and the principles."""
+        return self.picks(1, seed, *key)[0]
+
+    def picks(self, count: int, seed: int, *key: Any) -> list[Principle]:
+        """`count` different principles (all, if there are no more), drawn by weight one after the other.
 
         An exponential race: principle i finishes at -log(1 - u_i) / weight_i with a uniform u_i of its own,
-        and the first to finish is drawn, with probability weight_i / sum of weights. So to add or edit one
-        principle changes no draw among the others.
+        and the first to finish is drawn, with probability weight_i / sum of weights; then, among the others,
+        the next (Efraimidis and Spirakis 2006). So to add or edit one principle changes no draw among the
+        others, and to draw more keeps those that were drawn.
         """
         numbers = draws(seed, *key, last=[one.id for one in self.principles])
         finishes = [-math.log(1 - u) / one.weight for u, one in zip(numbers, self.principles, strict=True)]
-        return self.principles[finishes.index(min(finishes))]
+        order = sorted(range(len(finishes)), key=finishes.__getitem__)
+        return [self.principles[at] for at in order[:count]]
 
     def subset(self, tags: Iterable[str]) -> "Constitution":
         """Only the principles that carry one of `tags`; `CaiError` when none does."""

@@ -84,7 +84,7 @@ def add_step(draft: Draft, table: Mapping[str, Any], where: str) -> None:
 
 def _add_stage(draft: Draft, table: Mapping[str, Any], where: str) -> None:
     cls = find("stages", table["stage"], where)
-    own = _own(draft, table, "stage", _keys(cls), where)
+    own = _own(draft, table, "stage", cls, _keys(cls), where)
     stage = build(cls, own, where)
     inputs = _inputs(draft, table, cls.takes, table["stage"], where)
     step = StageStep(
@@ -161,7 +161,7 @@ def _add_eval(draft: Draft, table: Mapping[str, Any], where: str) -> None:
     if answers and cls.takes is not Record:
         needless = f"eval '{table['eval']}' reads {noun(cls.takes)}, not the answers of models"
         raise CaiError(needless, where=where, next="take 'models' out")
-    own = _own(draft, table, "eval", own_keys | answer_keys if answers else own_keys, where)
+    own = _own(draft, table, "eval", cls, own_keys | answer_keys if answers else own_keys, where)
     evaluation = build(cls, {key: value for key, value in own.items() if key in own_keys}, where)
     name = table["name"]
     if answers:
@@ -218,15 +218,21 @@ def _add_answers(draft: Draft, table: Mapping[str, Any], generate: Any, where: s
     return tuple(outputs)
 
 
-def _own(draft: Draft, table: Mapping[str, Any], kind: str, keys: set[str], where: str) -> dict[str, Any]:
-    """The plugin's own keys of a step's table, the recipe's defaults filled in."""
+def _own(
+    draft: Draft, table: Mapping[str, Any], kind: str, cls: type[Any], keys: set[str], where: str
+) -> dict[str, Any]:
+    """The plugin's own keys of a step's table, the recipe's defaults filled in.
+
+    A plugin may have a class method `spared(table, where) -> set[str]`: the defaults it has no use for there.
+    """
     own = {key: value for key, value in table.items() if key not in COMMON[kind]}
     for key in own:
         if key not in keys:
             known = keys | set(COMMON[kind])
             raise CaiError(f"unknown key '{key}'", where=where, next=suggest(key, known))
+    spared = cls.spared(table, where) if hasattr(cls, "spared") else ()
     for key, value in draft.defaults.items():
-        if key in keys:
+        if key in keys and key not in spared:
             draft.used.add(key)
             own.setdefault(key, value)
     return own

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from cai.engines import Options, Request, Sampling, Score
+from cai.engines import Options, Request, Score, Want, Worth
 from cai.estimate import Estimate, Rehearsal, Rehearsals
 from cai.steps import Step, TrainStep
 from cai.terminal import console, sanitise
@@ -66,9 +66,11 @@ def rendered(request: Request) -> str:
     return "\n".join(lines)
 
 
-def _wanted(want: Sampling | Options | Score) -> str:
+def _wanted(want: Want) -> str:
     if isinstance(want, Options):
         return f"the probabilities of {', '.join(map(repr, want.options))}"
     if isinstance(want, Score):
         return "the probability of an answer"
+    if isinstance(want, Worth):
+        return "the score of an answer"
     return f"text, at most {want.max_tokens} tokens, temperature {want.temperature:g}"

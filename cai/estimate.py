@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from cai.engines import Engine, Reply, Request, Sampling, Score
+from cai.engines import Engine, Reply, Request, Sampling, Score, Worth
 from cai.errors import CaiError
 from cai.records import Reject, assistant
 from cai.steps import EvalStep, StageStep, TrainStep, items_of
@@ -182,7 +182,7 @@ def _most(request: Request) -> int:
 
 def _by_characters(request: Request) -> int:
     texts = [*(message["content"] for message in request.messages), request.prefix]
-    if isinstance(request.want, Score):
+    if isinstance(request.want, Score | Worth):
         texts.append(request.want.completion)
     return -(-sum(map(len, texts)) // CHARACTERS_A_TOKEN)
 
@@ -196,7 +196,7 @@ def _by_tokenizer(name: str, chat_template: Path | None) -> Count:
 
     def count(request: Request) -> int:
         try:
-            if isinstance(request.want, Score):
+            if isinstance(request.want, Score | Worth):
                 answer = assistant(request.want.completion)
                 return len(encode_example(tokenizer, (*request.messages, answer)).ids)
             return len(encode_prompt(tokenizer, request.messages, request.prefix))

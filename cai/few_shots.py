@@ -64,7 +64,7 @@ class ReviewShots:
     @classmethod
     def from_toml(cls, value: Any, where: str) -> "ReviewShots":
         """The demonstrations that a configuration key names: a path, or the bare name of shipped ones."""
-        return cls(shots=tuple(_lines(value, ReviewShot, where)))
+        return cls(shots=tuple(lines(value, ReviewShot, where)))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -87,7 +87,7 @@ class JudgeShots:
     @classmethod
     def from_toml(cls, value: Any, where: str) -> "JudgeShots":
         """The demonstrations that a configuration key names: a path, or the bare name of shipped ones."""
-        return cls(shots=tuple(_lines(value, JudgeShot, where)))
+        return cls(shots=tuple(lines(value, JudgeShot, where)))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -126,7 +126,8 @@ def _judged(shot: JudgeShot, frame: JudgeFrame, reasoned: bool) -> Iterator[Mess
     yield assistant(f"{shot.reasoning}\n{verdict}" if reasoned else verdict)
 
 
-def _lines(value: Any, kind: type[T], where: str) -> Iterator[T]:
+def lines(value: Any, kind: type[T], where: str) -> Iterator[T]:
+    """The demonstrations of a file, or a shipped one; `CaiError` names the file and the line at fault."""
     if not isinstance(value, str | Path):
         raise CaiError(f"this is {value!r}", where=where, next="write the path of a file of demonstrations")
     path = shipped.find("prompts/few-shots", str(value), where)

@@ -279,10 +279,13 @@ def test_a_judge_is_appointed_by_name_or_table() -> None:
             "(a judge of your own: 'package.module:Class')",
         ),
         (3, "t: this is 3; write a judge's name or a table with its type"),
-        ({"clamp": [0.4, 0.6]}, 't: \'type\' is missing; add type = "logprob" or "reasoned"'),
+        (
+            {"clamp": [0.4, 0.6]},
+            't: \'type\' is missing; add type = "logprob" or "panel" or "reasoned" or "reward" or "score"',
+        ),
         (
             {"type": "logprob", "clamp": [0.4, 0.6]},
-            "t: unknown key 'clamp'; known: average, few_shots, frames, min_mass",
+            "t: unknown key 'clamp'; known: average, few_shots, frames, min_mass, orders",
         ),
         (
             {"type": "reasoned", "clamp": [0.4]},

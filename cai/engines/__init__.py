@@ -42,11 +42,21 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Worth:
+    """Ask a reward model for its score of the conversation that ends with a whole given answer."""
+
+    completion: str
+
+
+Want = Sampling | Options | Score | Worth
+
+
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """`messages` in chat form; the model goes on from `prefix`, the beginning of the assistant's turn."""
 
     messages: Messages
-    want: Sampling | Options | Score
+    want: Want
     prefix: str = ""
     seed: int = 0
 
@@ -54,16 +64,18 @@ class Request:
 @dataclass(frozen=True, kw_only=True)
 class Reply:
     """`text` and `finish` ("stop" or "length") answer a `Sampling`; `logps` a `Options` (one each) or `Score`
-    (one).
+    (one); `score` a `Worth`.
 
     `error` is the engine's word that it cannot answer this request (a prompt longer than the model's window);
     then nothing else is set, and what asked makes a Reject of it. Token counts are for the manifest. `tokens`
-    are the ids of the text as they were sampled, its end token included, where the engine knows them.
+    are the ids of the text as they were sampled, or of the answer of a `Score`, its end token included, where
+    the engine knows them.
     """
 
     text: str = ""
     finish: str = "stop"
     logps: tuple[float, ...] = ()
+    score: float = 0.0
     tokens: tuple[int, ...] = ()
     error: str = ""
     model: str = ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cai.chat import encode_example, encode_prompt, encode_prompts
-from cai.engines import Options, Request, Sampling, Score
+from cai.engines import Options, Request, Sampling, Score, Worth
 from cai.errors import CaiError
 from cai.records import Message, Messages
 from cai.segments import ids_of
@@ -40,14 +40,24 @@ class Unanswerable(Exception):
 
 
 def prepare(tokenizer: Any, request: Request, window: int) -> Writing | Reading:
-    """The request in token ids. Raises `Unanswerable`."""
+    """The request in token ids. Raises `Unanswerable`, and `CaiError` for what no language model can give."""
+    want = request.want
+    if isinstance(want, Worth):
+        raise no_score()
     try:
-        want = request.want
         if isinstance(want, Sampling):
             return _writing(tokenizer, request, want, window)
         return _reading(tokenizer, request, want, window)
     except CaiError as error:
         raise Unanswerable(str(error)) from error
+
+
+def no_score() -> CaiError:
+    """The error for a score that is asked of a language model."""
+    return CaiError(
+        "a reward model's score is asked for, and the engine's model writes text",
+        next="give the folder of a reward model ('cai train reward' makes one) and --engine local",
+    )
 
 
 def text_of(tokenizer: Any, written: tuple[int, ...], context: tuple[int, ...] = ()) -> str:
@@ -65,6 +75,13 @@ def answer_of(tokenizer: Any, task: Writing, written: tuple[int, ...]) -> str:
     text = text_of(tokenizer, written, task.context)
     cut = cut_at_stop(text, task.sampling.stop)
     return text if cut is None else cut
+
+
+def tokens_of(task: Writing | Reading, written: tuple[int, ...]) -> tuple[int, ...]:
+    """The ids that a reply is about: those written, or those of the one answer that was read."""
+    if isinstance(task, Writing):
+        return written
+    return task.answers[0] if len(task.answers) == 1 else ()
 
 
 def end_tokens(tokenizer: Any, listed: int | Sequence[int] | None) -> frozenset[int]:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cai.engines import Options, Reply, Request, Sampling
-from cai.engines._requests import Unanswerable
+from cai.engines import Options, Reply, Request, Sampling, Worth
+from cai.engines._requests import Unanswerable, no_score
 from cai.engines._server_plan import (
     Body,
     Call,
@@ -39,6 +39,8 @@ class ChatWay:
             call = Call(path=PATH, body=self._sampling(request, want), read=self._text)
         elif isinstance(want, Options):
             call = self._options(request, want)
+        elif isinstance(want, Worth):
+            raise no_score()
         else:
             raise CaiError(
                 "a chat endpoint tells no log P of a given answer",

@@ -15,12 +15,13 @@ from cai.records import digest
 from cai.weights import SHORT, weights_digest
 
 if TYPE_CHECKING:
+    from cai.engines._reward_session import RewardSession
     from cai.engines._session import LocalSession
 
 
 @dataclass(frozen=True, kw_only=True)
 class Local:
-    """A transformers model in this process, any that loads as a causal language model.
+    """A transformers model in this process, any that loads as a causal language model; or a reward model.
 
     `batch` texts are in the making at once, shared out among `threads` (0: as many as there are cores).
     """
@@ -38,18 +39,22 @@ class Local:
         if self.threads < 0:
             raise ValueError(f"threads = {self.threads}, it must not be negative")
 
-    def open(self) -> "LocalSession":
+    def open(self) -> "LocalSession | RewardSession":
         """Load the model. Raises `CaiError`: it cannot be had or is not whole, or there is no such device."""
         # Not at the top: a run whose every step is done says so without waiting for torch.
         import torch
 
+        from cai.engines._reward_session import RewardSession
         from cai.engines._session import LocalSession
-        from cai.training.models import device_called, load_policy
+        from cai.training.models import device_called, is_classifier, load_policy
+        from cai.training.scalar import load_scorer
 
         folder = resolve(self.model)
+        scores = is_classifier(folder)
         tokenizer = load_tokenizer(folder, self.chat_template)
-        model = load_policy(folder, getattr(torch, self.dtype), device_called(self.device))
-        return LocalSession(
+        load, kind = (load_scorer, RewardSession) if scores else (load_policy, LocalSession)
+        model = load(folder, getattr(torch, self.dtype), device_called(self.device))
+        return kind(
             model,
             tokenizer,
             label=self.model,

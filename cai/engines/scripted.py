@@ -9,7 +9,7 @@ from math import fsum, log
 from typing import Any
 
 from cai.config import execution, key
-from cai.engines import Options, Reply, Request, Sampling
+from cai.engines import Options, Reply, Request, Sampling, Worth
 from cai.engines._requests import cut_at_stop
 from cai.errors import CaiError
 
@@ -51,7 +51,8 @@ class Rule:
 class Scripted:
     """Replies by the first rule that fits; else `text`, where {draw} is eight digits drawn from the request.
 
-    Options that no rule prefers, and completions, get log-probabilities drawn from the request.
+    Options that no rule prefers, and completions, get log-probabilities drawn from the request; what a
+    completion is worth is drawn from -1 to 1.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -86,9 +87,13 @@ class Scripted:
         if isinstance(want, Options):
             logps = _preferred(want.options, rule) or _drawn_logps(want.options, drawn)
             return Reply(logps=logps, model=self.model, prompt_tokens=prompt_tokens)
+        if isinstance(want, Worth):
+            return Reply(score=drawn / 2**31 - 1, model=self.model, prompt_tokens=prompt_tokens)
         if not isinstance(want, Sampling):
             logp = -0.25 * (1 + len(want.completion)) * (1 + drawn / 2**32)
-            return Reply(logps=(logp,), model=self.model, prompt_tokens=prompt_tokens)
+            # One token a word, and the end.
+            tokens = tuple(range(len(want.completion.split()) + 1))
+            return Reply(logps=(logp,), tokens=tokens, model=self.model, prompt_tokens=prompt_tokens)
         template = rule.text if rule and rule.text else self.text
         text = template.replace("{draw}", f"{drawn:08x}")
         cut = cut_at_stop(text, want.stop)
@@ -138,6 +143,8 @@ class ScriptedSession:
 def _draw(request: Request) -> int:
     """32 bits that stand for the request: its messages, prefix, seed and what it wants."""
     parts = [message["content"] for message in request.messages]
+    if isinstance(request.want, Worth):
+        parts.append(request.want.completion)
     text = "\0".join((*parts, request.prefix, str(request.seed), type(request.want).__name__))
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).digest())
 

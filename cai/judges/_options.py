@@ -1,21 +1,20 @@
 """Reading a verdict as option probabilities, and making one of two orders: shared by the judges that do."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from cai.annotations import Average, mean_first
 from cai.config import key
 from cai.constitution import Principle
 from cai.engines import Options, Reply, Request
 from cai.few_shots import JudgeShots
 from cai.frames import JudgeFrame, default_judge
 from cai.judges import Unreadable, Verdict
+from cai.judges._apart import by_difference
+from cai.judges._mass import check_min_mass, no_verdict
 from cai.records import Messages, user
 from cai.stages._asking import lead
-
-# log-odds are taken of probabilities no nearer to 0 and 1 than this: past it they say nothing but "certain".
-CERTAIN = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +34,17 @@ class OptionJudge:
     frames: JudgeFrame = key(factory=default_judge, help="The chat around the principles: a TOML file.")
     few_shots: JudgeShots | None = key(None, "Demonstrations: a JSON lines file.")
     min_mass: float = key(0.1, "The least probability that both options together must have.")
-    average: Literal["probability", "logodds"] = key("probability", "What is averaged over the two orders.")
+    average: Average = key("probability", "What is averaged: over the two orders, and over several verdicts.")
+    orders: Literal["both", "first"] = key(
+        "both", "The orders to show the answers in; first: as they come, which leaves position bias in."
+    )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_mass <= 1:
-            raise ValueError(f"'min_mass' is {self.min_mass:g}; write a number from 0 to 1")
+        check_min_mass(self.min_mass)
+
+    def shown(self, first: str, second: str) -> list[tuple[str, str]]:
+        """What is shown as A and as B, in each order that is asked for."""
+        return [(first, second), (second, first)][: 2 if self.orders == "both" else 1]
 
     def messages(self, prompt: Messages, a: str, b: str, principle: Principle, *, reasoned: bool) -> Messages:
         """Demonstrations, then the question about answers `a` and `b`."""
@@ -56,46 +61,50 @@ class OptionJudge:
         if reply.error:
             return Unreadable(reason=f"engine: {reply.error}", raw=note)
         log_a, log_b = reply.logps
-        mass = math.exp(log_a) + math.exp(log_b)
-        if mass < self.min_mass or mass == 0:
-            return Unreadable(reason=f"no verdict: the options have {mass:.3f} of the probability", raw=note)
-        p_a = 1 / (1 + math.exp(min(log_b - log_a, 700)))
-        return Reading(p_a=p_a, note=note, model=reply.model, weights=reply.weights)
+        if reason := no_verdict(reply.logps, self.min_mass):
+            return Unreadable(reason=reason, raw=note)
+        return Reading(p_a=by_difference(log_a, log_b), note=note, model=reply.model, weights=reply.weights)
 
     def verdict(
-        self, readings: Sequence[Reading | Unreadable], clamp: tuple[float, float] = (0.0, 1.0)
+        self, readings: Sequence[Sequence[Reading | Unreadable]], clamp: tuple[float, float] = (0.0, 1.0)
     ) -> Verdict | Unreadable:
-        """Both orders as one verdict: the first answer was A in the first reading and B in the second.
+        """The readings of each order, one or several, as one verdict.
 
-        `clamp` bounds each order's P(A) before the averaging; `orders` are as read.
+        The first answer was A in the first order and B in the second. `clamp` bounds each reading's P(A)
+        before the averaging; `orders` and `samples` are as read.
         """
-        read: list[Reading] = []
-        for reading in readings:
-            if isinstance(reading, Unreadable):
-                return reading
-            read.append(reading)
-        ahead, behind = read
+        read: list[list[Reading]] = []
+        for order in readings:
+            read.append([])
+            for reading in order:
+                if isinstance(reading, Unreadable):
+                    return reading
+                read[-1].append(reading)
         low, high = clamp
-        bounded = [min(max(reading.p_a, low), high) for reading in read]
+        bounded = [_first(at, min(max(one.p_a, low), high)) for at, order in enumerate(read) for one in order]
+        firsts = [[_first(at, one.p_a) for one in order] for at, order in enumerate(read)]
+        samples = tuple(zip(*firsts, strict=True))
         return Verdict(
-            p_first=mean(bounded[0], 1 - bounded[1], self.average),
-            orders=(ahead.p_a, 1 - behind.p_a),
-            note=_note(ahead, behind),
-            model=ahead.model,
-            weights=ahead.weights,
+            p_first=mean_first(bounded, [1.0] * len(bounded), self.average),
+            orders=tuple(mean_first(order, [1.0] * len(order), self.average) for order in firsts),
+            samples=samples if len(samples) > 1 else (),
+            note=_note(read),
+            model=read[0][0].model,
+            weights=read[0][0].weights,
         )
 
 
-def mean(one: float, other: float, average: Literal["probability", "logodds"]) -> float:
-    """The mean of two probabilities (Lee et al. 2023, arXiv 2309.00267), or of their log-odds."""
-    if average == "probability":
-        return (one + other) / 2
-    odds = [min(max(p, CERTAIN), 1 - CERTAIN) for p in (one, other)]
-    logit = sum(math.log(p / (1 - p)) for p in odds) / 2
-    return 1 / (1 + math.exp(-logit))
+def _first(order: int, p_a: float) -> float:
+    """P(first answer) from P(A)."""
+    return p_a if order == 0 else 1 - p_a
 
 
-def _note(ahead: Reading, behind: Reading) -> str:
-    if not ahead.note and not behind.note:
+def _note(read: Sequence[Sequence[Reading]]) -> str:
+    if not any(reading.note for order in read for reading in order):
         return ""
-    return f"[first answer shown as A]\n{ahead.note}\n[first answer shown as B]\n{behind.note}"
+    notes = []
+    for label, order in zip("AB", read, strict=False):
+        for at, reading in enumerate(order, start=1):
+            sample = f", sample {at}" if len(order) > 1 else ""
+            notes.append(f"[first answer shown as {label}{sample}]\n{reading.note}")
+    return "\n".join(notes)

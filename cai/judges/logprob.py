@@ -22,6 +22,6 @@ class Logprob(OptionJudge):
     ) -> Asking[Verdict | Unreadable]:
         replies = yield [
             self.options(self.messages(prompt, a, b, principle, reasoned=False), self.frames.verdict)
-            for a, b in ((first, second), (second, first))
+            for a, b in self.shown(first, second)
         ]
-        return self.verdict([self.read(reply) for reply in replies])
+        return self.verdict([[self.read(reply)] for reply in replies])

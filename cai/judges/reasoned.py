@@ -2,6 +2,8 @@
 
 Bai et al. 2022 (arXiv 2212.08073), sections 2 and 4.1, where the probabilities, which reasoning drives
 towards 0 and 1, are clamped to 40-60 % (4.3); both orders averaged as in Lee et al. 2023 (arXiv 2309.00267).
+Several reasonings, their probabilities averaged, are section 2's "small boost" (there five) and
+self-consistency (Wang et al. 2022, arXiv 2203.11171); Lee et al. found 16 of them worse than one greedy one.
 """
 
 import re
@@ -21,15 +23,26 @@ from cai.stages._asking import check_sampling
 
 @dataclass(frozen=True, kw_only=True)
 class Reasoned(OptionJudge):
-    """Two requests in each order. Where the reasoning holds a verdict of its own, it is read there."""
+    """Two requests for each reasoning. Where it holds a verdict of its own, it is read there.
+
+    All reasonings must be readable.
+    """
 
     temperature: float = key(0.0, "Sampling temperature of the reasoning; 0 is greedy.")
     max_tokens: int = key(512, "The most tokens the reasoning may have.")
-    clamp: tuple[float, float] | None = key(None, "Bounds of each order's probability, such as 0.4 and 0.6.")
+    clamp: tuple[float, float] | None = key(
+        None, "Bounds of each reading's probability, such as 0.4 and 0.6."
+    )
+    samples: int = key(1, "How many reasonings there are in each order; their probabilities are averaged.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_sampling(self.max_tokens, self.temperature)
+        if self.samples < 1:
+            raise ValueError(f"'samples' is {self.samples}; write a number above 0")
+        if self.samples > 1 and self.temperature == 0:
+            alike = f"'samples' is {self.samples}, and greedy reasonings are all alike"
+            raise ValueError(f"{alike}; set a temperature above 0")
         if self.clamp is not None and not (
             len(self.clamp) == 2 and 0 <= self.clamp[0] < 0.5 < self.clamp[1] <= 1
         ):
@@ -40,18 +53,18 @@ class Reasoned(OptionJudge):
     def judge(
         self, prompt: Messages, first: str, second: str, principle: Principle, seed: int
     ) -> Asking[Verdict | Unreadable]:
-        orders = ((first, second), (second, first))
+        orders = self.shown(first, second)
         readings = yield from together(
             [
-                self._order(
-                    self.messages(prompt, a, b, principle, reasoned=True), draw_seed(seed, "order", at)
-                )
+                self._sample(self.messages(prompt, a, b, principle, reasoned=True), _seed(seed, at, sample))
                 for at, (a, b) in enumerate(orders)
+                for sample in range(self.samples)
             ]
         )
-        return self.verdict(readings, self.clamp or (0.0, 1.0))
+        by_order = [readings[at * self.samples :][: self.samples] for at in range(len(orders))]
+        return self.verdict(by_order, self.clamp or (0.0, 1.0))
 
-    def _order(self, messages: Messages, seed: int) -> Asking[Reading | Unreadable]:
+    def _sample(self, messages: Messages, seed: int) -> Asking[Reading | Unreadable]:
         want = Sampling(max_tokens=self.max_tokens, temperature=self.temperature)
         [reply] = yield [Request(messages=messages, want=want, seed=seed)]
         if reply.error:
@@ -64,6 +77,11 @@ class Reasoned(OptionJudge):
         prefix = f"{reasoning}\n{self.frames.verdict}" if reasoning else self.frames.verdict
         [answer] = yield [self.options(messages, prefix)]
         return self.read(answer, reasoning)
+
+
+def _seed(seed: int, order: int, sample: int) -> int:
+    """The first sample's seed does not depend on how many there are."""
+    return draw_seed(seed, "order", order, *((sample,) if sample else ()))
 
 
 def before_verdict(text: str, frame: JudgeFrame) -> tuple[str, bool]:

@@ -87,9 +87,21 @@ def scores(model: Any, tokenizer: Any, conversations: Sequence[Messages]) -> lis
     out a control token or is longer than the model's context, and for a tokenizer of another model.
     """
     examples = [
-        _encode(tokenizer, messages, f"conversation {at}") for at, messages in enumerate(conversations, 1)
+        encode_scored(tokenizer, messages, f"conversation {at}")
+        for at, messages in enumerate(conversations, 1)
     ]
     return score_examples(model, examples)
+
+
+def encode_scored(tokenizer: Any, messages: Messages, where: str | None = None) -> Example:
+    """The tokens of a conversation to be scored. Raises `CaiError` about `where` for one that cannot be."""
+    spelled = control_token(tokenizer, messages)
+    if spelled is not None:
+        raise CaiError(f"its text spells out the control token '{spelled}'", where=where, next="take it out")
+    try:
+        return encode_example(tokenizer, messages)
+    except CaiError as error:
+        raise CaiError(error.what, where=where, next=error.next) from error
 
 
 def score_examples(model: Any, examples: Sequence[Example]) -> list[float]:
@@ -138,16 +150,6 @@ def _read(folder: str | Path, dtype: torch.dtype) -> tuple[Any, list[str]]:
         several = f"model '{folder}' gives {head.out_features} scores, and a reward model gives one"
         raise CaiError(several, next="start from a language model")
     return model, missing
-
-
-def _encode(tokenizer: Any, messages: Messages, where: str) -> Example:
-    spelled = control_token(tokenizer, messages)
-    if spelled is not None:
-        raise CaiError(f"its text spells out the control token '{spelled}'", where=where, next="take it out")
-    try:
-        return encode_example(tokenizer, messages)
-    except CaiError as error:
-        raise CaiError(error.what, where=where, next=error.next) from error
 
 
 def _check_ids(model: Any, examples: Sequence[Example]) -> None:
