@@ -137,11 +137,12 @@ def identity(plugin: Any) -> dict[str, Any]:
     named: dict[str, Any] = {}
     for field in dataclasses.fields(plugin):
         if field.metadata.get("identity", True):
-            named[field.name] = _plain(getattr(plugin, field.name))
+            named[field.name] = plain(getattr(plugin, field.name))
     return named
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as an identity holds it, JSON-ready."""
     if callable(getattr(value, "identity", None)):
         return value.identity()
     if hasattr(value, "fingerprint"):
@@ -149,7 +150,7 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {"type": type(value).__name__, **identity(value)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value

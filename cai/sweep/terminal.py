@@ -1,0 +1,122 @@
+"""A sweep's table for a reader: for each group of combinations what heads the evals' numbers, and a chart.
+
+Harmlessness never stands alone: all that heads an eval is shown side by side.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cai.sweep.axes import Group
+from cai.sweep.plan import Plan
+from cai.sweep.table import Change, Line, Table
+from cai.terminal import console, sanitise
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+BAR = 40
+NOTE = (
+    "value: mean over {seeds} [mean +- t s / sqrt(k)]; pooled: Wilson interval of all seeds' rows together; "
+    "change: from the first of the group, seed by seed, * where the interval leaves out 0"
+)
+
+
+def print_table(planned: Plan, table: Table) -> None:
+    """Print, for each group and each eval, a table of the headline and a chart of what differs in it."""
+    out = console()
+    for group in planned.groups:
+        for step, names in table.headline.items():
+            _print_group(group, step, names, table, out)
+    seeds = len(planned.sweep.seeds)
+    out.print(NOTE.format(seeds="1 seed" if seeds == 1 else f"{seeds} seeds"))
+
+
+def _print_group(group: Group, step: str, names: Sequence[str], table: Table, out: "Console") -> None:
+    order = [one.name for one in group.combinations]
+    lines = {
+        (line.combination, line.of, line.name): line
+        for line in table.lines
+        if line.combination in order and line.eval == step and line.name in names and not line.group
+    }
+    changes = {
+        (change.combination, change.of, change.name): change
+        for change in table.changes
+        if change.against == order[0] and change.eval == step and not change.group
+    }
+    subjects = list(dict.fromkeys(of for _, of, _ in lines))
+    grid = _grid(f"{group.name}: {step}", ["", "of", *names])
+    for of in subjects:
+        shown = _distinct(order, of, names, lines)
+        for name in shown:
+            cells = [_cell(lines.get((name, of, one)), changes.get((name, of, one))) for one in names]
+            label = name if len(shown) > 1 or len(order) == 1 else "all alike"
+            grid.add_row(*map(sanitise, [label, of, *cells]))
+    out.print(grid)
+    for of in subjects:
+        for measure in names:
+            bars = [lines[name, of, measure] for name in order if (name, of, measure) in lines]
+            if len({line.values for line in bars}) > 1:
+                _print_chart(f"{measure} of {of}", bars, out)
+
+
+def _distinct(
+    order: Sequence[str], of: str, names: Sequence[str], lines: dict[tuple[str, str, str], Line]
+) -> list[str]:
+    """The combinations to show of a subject; one, where all have the same numbers: it hangs on no key."""
+    known = [name for name in order if any((name, of, one) in lines for one in names)]
+    seen = {tuple(lines[name, of, one].values for one in names if (name, of, one) in lines) for name in known}
+    return known if len(seen) > 1 else known[:1]
+
+
+def _grid(title: str, columns: Sequence[str]) -> "RichTable":
+    from rich import box
+    from rich.table import Table as Rich
+
+    grid = Rich(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for at, column in enumerate(columns):
+        grid.add_column(column, justify="left" if at < 2 else "right", overflow="fold")
+    return grid
+
+
+def _cell(line: Line | None, change: Change | None) -> str:
+    if line is None or line.mean is None:
+        return "nothing measured"
+    share = _is_share(line)
+    value = f"{_number(line.mean, share)}{_interval(line.over_seeds, share)}"
+    pooled = f"\npooled{_interval(line.pooled, share)}" if line.pooled else ""
+    if change is None:
+        return f"{value}{pooled}"
+    sign = "*" if change.sure else ""
+    moved = f"{100 * change.mean:+.1f}" if share else f"{change.mean:+.3f}"
+    return f"{value}{pooled}\nchange {moved}{_interval(change.over_seeds, share)}{sign}"
+
+
+def _is_share(line: Line) -> bool:
+    return line.pooled is not None
+
+
+def _number(value: float, share: bool) -> str:
+    return f"{100 * value:.1f}%" if share else f"{value:.3f}"
+
+
+def _interval(interval: tuple[float, float] | None, share: bool) -> str:
+    if interval is None:
+        return ""
+    low, high = interval
+    return f" [{100 * low:.1f}, {100 * high:.1f}]" if share else f" [{low:.3f}, {high:.3f}]"
+
+
+def _print_chart(title: str, lines: Sequence[Line], out: "Console") -> None:
+    """Bars from 0 to the largest value, or to 100 % for shares."""
+    values = [line.mean for line in lines if line.mean is not None]
+    share = all(map(_is_share, lines))
+    most = 1.0 if share else max(map(abs, values), default=0.0)
+    width = max(len(line.combination) for line in lines)
+    out.print(title)
+    for line in lines:
+        if line.mean is not None:
+            bar = "█" * round(BAR * abs(line.mean) / most) if most else ""
+            label = sanitise(f"{line.combination:{width}}")
+            out.print(f"  {label}  {bar or '▏'} {_number(line.mean, share)}")
+    out.print("")
