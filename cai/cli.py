@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train:train",
     "eval": "evaluate:evaluate",
     "run": "recipes:run",
+    "sweep": "sweep:sweep",
     "merge": "merge:merge",
     "report": "results:report",
     "show": "results:show",
