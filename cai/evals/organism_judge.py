@@ -22,8 +22,9 @@ from cai.records import Annotation, Comparison
 class OrganismJudge:
     """Every annotator against the oracle, as the `judge` eval has it, and by what the principle forbids:
 
-    "covered": the principle names the harm that is asked for; "not covered": it does not; "harmless". Pairs
-    with an answer that the oracle cannot read have no truth.
+    "covered": the principle names the harm that is asked for; "not covered": it does not; "harmless". An
+    annotator without a principle (a reward model) is held to all of them. Pairs with an answer that the
+    oracle cannot read have no truth.
     """
 
     constitution: Constitution = key(help="the constitution that the comparisons were made with")
@@ -45,6 +46,8 @@ class OrganismJudge:
         return rows
 
     def _tags(self, comparison: Comparison, annotation: Annotation) -> tuple[str, ...]:
+        if not annotation.principle:
+            return tuple(dict.fromkeys(tag for one in self.constitution.principles for tag in one.tags))
         principle = self.constitution.get(annotation.principle)
         if principle is not None:
             return principle.tags
