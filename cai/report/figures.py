@@ -1,0 +1,26 @@
+"""How a number reads, on a terminal and on the page: one wording for both."""
+
+from cai.evals import Number
+
+NOTHING = "nothing measured"
+
+
+def value(number: Number) -> str:
+    """A share as a percentage; whatever can lie outside 0 and 1 as it is."""
+    if number.n == 0:
+        return NOTHING
+    return f"{number.value:.1%}" if is_share(number) else f"{number.value:.3f}"
+
+
+def interval(number: Number) -> str:
+    """The 95 % interval, "[95.1, 98.7]"; empty where nothing was measured."""
+    if number.n == 0:
+        return ""
+    if is_share(number):
+        return f"[{100 * number.low:.1f}, {100 * number.high:.1f}]"
+    return f"[{number.low:.3f}, {number.high:.3f}]"
+
+
+def is_share(number: Number) -> bool:
+    """Whether all that the number may be lies between 0 and 1."""
+    return number.low >= 0 and number.high <= 1

@@ -1,0 +1,71 @@
+// The rows: unpacked little by little, searched and filtered.
+
+const FACETS = ["step", "category", "principle", "status"];
+
+const store = {
+  rows: [],
+  // What each row is found by, in lower case; beside `rows`.
+  texts: [],
+  // Facet -> value -> how many rows have it.
+  counts: Object.fromEntries(FACETS.map((name) => [name, new Map()])),
+};
+
+async function unpack(packed) {
+  const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return JSON.parse(await new Response(stream).text());
+}
+
+// Unpack every chunk, letting the page answer between two; `onRows` is called after each.
+async function loadRows(onRows) {
+  for (const element of document.querySelectorAll("script.rows")) {
+    for (const row of await unpack(element.textContent)) addRow(row);
+    element.remove();
+    onRows();
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+}
+
+function addRow(row) {
+  store.rows.push(row);
+  store.texts.push(searched(row));
+  for (const name of FACETS) {
+    for (const value of valuesOf(row, name)) store.counts[name].set(value, (store.counts[name].get(value) || 0) + 1);
+  }
+}
+
+function valuesOf(row, facet) {
+  if (facet === "principle") return row.principles;
+  if (facet === "status") return row.status;
+  return row[facet] ? [row[facet]] : [];
+}
+
+// Everything that is written in a row, and "key:value" of whatever else is known of it.
+function searched(row) {
+  const parts = [row.id, ...row.status, ...(row.prompt || []).map(([, text]) => text)];
+  for (const turn of row.turns || []) parts.push(turn.text || "", `model:${turn.model || ""}`);
+  for (const one of row.candidates || []) parts.push(one.text, `model:${one.model}`);
+  for (const note of row.annotations || []) parts.push(note.note || "", `annotator:${note.annotator}`);
+  if (row.reject) parts.push(...Object.values(row.reject).map(String));
+  for (const facts of [row.meta || {}, ...(row.verdicts || [])]) {
+    for (const [key, value] of Object.entries(facts)) parts.push(`${key}:${value}`);
+  }
+  return parts.join("\n").toLowerCase();
+}
+
+// The words of a query; what stands in quotes is one.
+function terms(query) {
+  return [...query.toLowerCase().matchAll(/"([^"]+)"|(\S+)/g)].map((match) => match[1] || match[2]);
+}
+
+// Positions of the rows that hold every word and have every chosen value.
+function matching(query, chosen) {
+  const wanted = terms(query);
+  const facets = FACETS.filter((name) => chosen[name]);
+  const found = [];
+  store.texts.forEach((text, at) => {
+    if (!wanted.every((word) => text.includes(word))) return;
+    if (facets.every((name) => valuesOf(store.rows[at], name).includes(chosen[name]))) found.push(at);
+  });
+  return found;
+}
