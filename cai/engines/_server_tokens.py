@@ -12,7 +12,7 @@ from typing import Any
 from cai.chat import encode_prompt
 from cai.engines import Reply, Request
 from cai.engines._reading import Part, parts, sums
-from cai.engines._requests import Reading, Writing, answer_of, end_tokens, prepare
+from cai.engines._requests import Reading, Writing, answer_of, end_tokens, prepare, tokens_of
 from cai.engines._server_plan import (
     Body,
     Call,
@@ -111,7 +111,8 @@ class TokenWay:
 
     def _joined(self, task: Reading, reads: Sequence[_Read]) -> Reply:
         known = {ids: logp for read in reads for ids, logp in read.logps.items()}
-        return self._reply([read.usage for read in reads], logps=sums(task, known))
+        usages = [read.usage for read in reads]
+        return self._reply(usages, logps=sums(task, known), tokens=tokens_of(task, ()))
 
     def _reply(self, usages: Sequence[Usage], **answer: Any) -> Reply:
         return Reply(

@@ -15,7 +15,7 @@ from cai.engines._fit import packs
 from cai.engines._lane import Done, Lane, Speaker
 from cai.engines._packing import Job
 from cai.engines._plain import PlainLane
-from cai.engines._requests import Unanswerable, Writing, answer_of, end_tokens, prepare
+from cai.engines._requests import Unanswerable, Writing, answer_of, end_tokens, prepare, tokens_of
 from cai.errors import CaiError
 
 PACK_TOKENS = 1024  # tokens of prompts that a thread reads in one pass
@@ -163,7 +163,7 @@ class LocalSession:
             text=text,
             finish=done.finish,
             logps=done.logps,
-            tokens=done.written,
+            tokens=tokens_of(task, done.written),
             model=self._label,
             weights=self._weights,
             prompt_tokens=done.job.tokens,

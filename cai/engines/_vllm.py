@@ -19,7 +19,7 @@ from vllm.v1.engine import core
 from cai.chat import load_tokenizer
 from cai.engines import Reply, Request
 from cai.engines._reading import Part, parts, sums
-from cai.engines._requests import Reading, Unanswerable, Writing, answer_of, end_tokens, prepare
+from cai.engines._requests import Reading, Unanswerable, Writing, answer_of, end_tokens, prepare, tokens_of
 from cai.engines.vllm import Vllm
 from cai.errors import CaiError
 from cai.weights import SHORT
@@ -218,7 +218,7 @@ class VllmSession:
             prompt_tokens=ticket.prompt_tokens,
             cached_tokens=ticket.cached_tokens,
             new_tokens=len(written),
-            tokens=written,
+            tokens=tokens_of(task, written),
         )
 
 
