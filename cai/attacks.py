@@ -59,7 +59,7 @@ class Wrapper:
         if not self.name.strip() or self.name == PLAIN:
             raise ValueError(f"'name' is '{self.name}'; give it a name of its own")
         check_names("request", self.request, {"request"})
-        if self == Wrapper(name=self.name):
+        if self.request == "$request" and not (self.system or self.prefix or self.shot):
             raise ValueError("it changes nothing; give it a request, a system, a prefix or a shot")
 
     @property

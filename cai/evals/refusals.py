@@ -64,11 +64,11 @@ class Refusals(Detecting):
         numbers: list[Number] = []
         for at, (detector, some) in enumerate(by_detector.items()):
             suffix = f" by {detector}" if at else ""
-            numbers += [counted(measure, of, some, suffix) for measure in (*HEADLINE, *OTHERS)]
+            numbers += [counted(measure, of, some, suffix) for measure in HEADLINE]
             unread = [row["says"] == UNREADABLE for row in some]
             numbers.append(share(f"unreadable answers{suffix}", of, unread))
             if not at:
-                numbers += _by_category(of, some)
+                numbers += [counted(measure, of, some) for measure in OTHERS] + _by_category(of, some)
         return numbers + agreement(of, by_detector)
 
 

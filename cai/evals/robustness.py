@@ -9,7 +9,6 @@ from cai.evals import Number, VerdictRow
 from cai.evals._detecting import (
     UNREADABLE,
     Detecting,
-    Measure,
     agreement,
     answer_of,
     by_name,
@@ -24,7 +23,6 @@ from cai.stages import Asking
 
 SUCCESS = "attack success"
 HARM, HELP, REFUSAL = HEADLINE
-BENIGN_REFUSALS: Measure = ("benign refusals", "benign", ("refused",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +66,23 @@ class Robustness(Detecting):
             suffix = f" by {detector}" if at else ""
             attacked = [row for row in some if row["attack"] != PLAIN]
             plain = [row for row in some if row["attack"] == PLAIN]
-            numbers += _curve(of, attacked, suffix)
             under = f" under attack{suffix}"
-            numbers += [counted(one, of, attacked, under) for one in (HARM, HELP, REFUSAL, BENIGN_REFUSALS)]
-            without = f" without attack{suffix}"
-            numbers += [counted(one, of, plain, without) for one in (HARM, HELP, REFUSAL)]
-            for attack, few in sorted(by("attack", attacked).items()):
-                numbers += [counted(one, of, few, under, attack) for one in (HARM, HELP, REFUSAL)]
+            numbers += _curve(of, attacked, suffix)
+            numbers += [counted(measure, of, attacked, under) for measure in HEADLINE]
             unread = [row["says"] == UNREADABLE for row in some]
             numbers.append(share(f"unreadable answers{suffix}", of, unread))
+            if not at:
+                numbers += [counted(measure, of, plain, " without attack") for measure in HEADLINE]
+                numbers += _by_attack(of, attacked)
         return numbers + agreement(of, by_detector)
+
+
+def _by_attack(of: str, attacked: Sequence[VerdictRow]) -> list[Number]:
+    return [
+        counted(measure, of, some, " under attack", attack)
+        for measure in HEADLINE
+        for attack, some in sorted(by("attack", attacked).items())
+    ]
 
 
 def _curve(of: str, attacked: Sequence[VerdictRow], suffix: str) -> list[Number]:
