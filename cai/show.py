@@ -1,7 +1,7 @@
 """The rows about one id, whole: what was asked, answered, criticised, compared, rejected, and by whom."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +83,18 @@ def _candidate(at: int, row: Mapping[str, Any]) -> str:
 
 
 def _annotation(annotation: Mapping[str, Any]) -> str:
-    orders = "; ".join(", ".join(f"{value:.3f}" for value in order) for order in annotation["orders"])
-    agree = "orders agree" if annotation["agree"] else "orders disagree"
-    head = f"{annotation['annotator']}, principle {annotation['principle']}, {agree} ({orders})"
+    facts = [annotation["annotator"], annotation["principle"] and f"principle {annotation['principle']}"]
+    if annotation["orders"]:
+        orders = "; ".join(_numbers(order) for order in annotation["orders"])
+        facts.append(f"orders {'agree' if annotation['agree'] else 'disagree'} ({orders})")
+    if annotation.get("scores"):
+        facts.append(f"scores {_numbers(annotation['scores'])}")
     note = f": {_text(annotation['note'])}" if annotation["note"] else ""
-    return f"judged by {sanitise(head)}{note}"
+    return f"judged by {sanitise(', '.join(filter(None, facts)))}{note}"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)
 
 
 def _text(text: str) -> str:

@@ -17,6 +17,7 @@ from cai.judges import Appointed
 from cai.judges.logprob import Logprob
 from cai.recipe import load
 from cai.records import Annotation, Candidate, Comparison, Reject, comparison_from, to_row
+from cai.show import rendered
 from cai.stages.annotate import Annotate
 from cai.stages.compare import Compare
 
@@ -198,6 +199,8 @@ def test_a_reward_model_needs_no_principle() -> None:
     new = row.annotations[1]
     assert (new.annotator, new.principle, new.protocol, new.orders) == ("reward", "", "rated apart", ())
     assert sorted(new.scores) == [5.0, 10.0]
+    one, other = new.scores
+    assert rendered(to_row(row)).endswith(f"\njudged by reward, scores {one:.3f}, {other:.3f}")
     assert p_longer(row, new.probabilities) == pytest.approx(1 / (1 + math.exp(-5)), abs=1e-12)
 
 
