@@ -3,6 +3,7 @@
 import importlib
 from pathlib import Path
 
+from cai.adapter import base_of, is_adapter
 from cai.errors import CaiError, suggest
 
 # Models that come with cai: name -> the function that says where its folder is.
@@ -59,16 +60,20 @@ def tokenizer_folder(name: str, where: str | None = None) -> Path:
 
 
 def _whole(folder: Path, name: str, where: str | None) -> Path:
-    """`folder`, if it holds what a model needs."""
-    if not (folder / "config.json").is_file():
-        missing, way = "config.json", "a model folder is what save_pretrained() writes"
-    elif not any(folder.glob("*.safetensors")):
-        missing, way = "safetensors", "its weights must be *.safetensors files"
-    elif not any((folder / file).is_file() for file in TOKENIZERS):
-        missing, way = "tokenizer", "its folder needs tokenizer.json and tokenizer_config.json"
-    else:
-        return folder
-    raise CaiError(f"model '{name}' has no {missing}", where=where, next=way)
+    """`folder`, if it holds what a model needs, or what an adapter does whose base does."""
+    if is_adapter(folder):
+        base_of(folder)
+    elif not (folder / "config.json").is_file():
+        raise _lacking(name, "config.json", "a model folder is what save_pretrained() writes", where)
+    if not any(folder.glob("*.safetensors")):
+        raise _lacking(name, "safetensors", "its weights must be *.safetensors files", where)
+    if not any((folder / file).is_file() for file in TOKENIZERS):
+        raise _lacking(name, "tokenizer", "its folder needs tokenizer.json and tokenizer_config.json", where)
+    return folder
+
+
+def _lacking(name: str, what: str, way: str, where: str | None) -> CaiError:
+    return CaiError(f"model '{name}' has no {what}", where=where, next=way)
 
 
 def _is_hub_id(name: str) -> bool:

@@ -3,6 +3,7 @@
 from hashlib import sha256
 from pathlib import Path
 
+from cai.adapter import base_of, is_adapter
 from cai.errors import CaiError
 
 NAMED = (
@@ -26,18 +27,22 @@ SAMPLES, SAMPLE_BYTES = 64, 1 << 20
 def weights_digest(folder: str | Path) -> str:
     """128 bits of SHA-256 over a model folder's config, tokenizer and safetensors, as 32 hexadecimal digits.
 
-    A file over 1 GiB counts by its size and 64 evenly spaced blocks of 1 MiB, its first and last among them.
+    That of an adapter's folder counts its base as well. A file over 1 GiB counts by its size and 64 evenly
+    spaced blocks of 1 MiB, its first and last among them.
     Raises `CaiError` when the folder is no Hugging Face model with safetensors.
     """
     root = Path(folder)
     tensors = sorted(root.glob("*.safetensors"))
-    if not (root / "config.json").is_file() or not tensors:
+    adapter = is_adapter(root)
+    if not (adapter or (root / "config.json").is_file()) or not tensors:
         missing = f"'{folder}' is no model folder"
         raise CaiError(missing, next="a model folder holds config.json and *.safetensors")
     total = sha256()
     for path in [*(root / name for name in NAMED if (root / name).is_file()), *tensors]:
         total.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         total.update(_content(path))
+    if adapter:
+        total.update(weights_digest(base_of(root)).encode())
     return total.hexdigest()[:32]
 
 

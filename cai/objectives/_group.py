@@ -15,6 +15,7 @@ from cai.objectives._passes import heated, measured
 from cai.objectives._prompts import Prompts
 from cai.objectives._rollout import Answer, Experience, Rollout
 from cai.objectives._surrogate import divergence, is_clipped, policy_loss
+from cai.training.batches import Batch
 from cai.training.distributed import Group
 from cai.training.models import ModelKind
 from cai.training.value import ACTOR
@@ -50,10 +51,11 @@ class GroupObjective(OnPolicy):
     def learn(
         self, model: Any, data: Prompts, answers: Sequence[Answer], group: Group, before: Rollout | None
     ) -> Learned:
-        numbers = {
-            "old": lambda batch: heated(model, batch, self.temperature)[0],
-            "reference": lambda batch: heated(data.reference, batch, self.temperature)[0],
-        }
+
+        def numbers(batch: Batch) -> dict[str, Tensor]:
+            both = {"old": model, "reference": data.reference}
+            return {name: heated(one, batch, self.temperature)[0] for name, one in both.items()}
+
         found = measured([answer.example for answer in answers], numbers, model.device, group)
         groups = groupby(answers, key=lambda one: one.place)
         good = [advantage for _, each in groups for advantage in self._compare([*each])]

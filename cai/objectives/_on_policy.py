@@ -4,7 +4,6 @@ A rollout answers `rollout` prompts `samples` times. Each of its `reuse` passes 
 prompt by prompt in a new order, `batch_size` * `accumulate` answers an optimizer step.
 """
 
-import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,8 @@ from cai.records import Record, draw, draw_seed
 from cai.training.batches import Batch, collate, column
 from cai.training.data import Conversation
 from cai.training.distributed import Group
+from cai.training.lora import merged_parameters
+from cai.training.models import apart
 from cai.training.plan import cut
 from cai.training.settings import TrainSettings
 
@@ -70,6 +71,8 @@ class OnPolicy:
     """
 
     takes: ClassVar[type] = Record
+    # Each process answers prompts of its own, in passes of its own number.
+    shardable: ClassVar[bool] = False
 
     reward: Reward = field(metadata={"help": "what scores answers: cai.objectives._reward", "model": True})
     rollout: int = key(64, "prompts of a rollout")
@@ -126,7 +129,7 @@ class OnPolicy:
         if session is not None and not hasattr(session, "load_weights"):
             fixed = "the engine of the rollouts cannot be given new weights while training goes on"
             raise CaiError(fixed, next="use type = \"vllm\", or leave 'engine' out")
-        reference = copy.deepcopy(self.policy(model)).requires_grad_(False)
+        reference = apart(self.policy(model)).requires_grad_(False)
         scorer = self.reward.kind.open(str(model.device))
         return replace(data, folder=cache, scorer=scorer, reference=reference, session=session)
 
@@ -205,7 +208,10 @@ class OnPolicy:
         if self.stop_kl is None or place or not passes:
             return False
         examples = [one.example for one in rollout.experiences]
-        numbers = {"now": lambda batch: heated(self.policy(model), batch, self.temperature)[0]}
+
+        def numbers(batch: Batch) -> dict[str, Tensor]:
+            return {"now": heated(self.policy(model), batch, self.temperature)[0]}
+
         with arithmetic(model, settings.dtype):
             now = measured(examples, numbers, model.device, group)
         return moved([one.columns["old"] for one in rollout.experiences], [one["now"] for one in now]) > (
@@ -264,7 +270,7 @@ class OnPolicy:
             with live(policy, data.tokenizer) as session:
                 answers = sample(session, asked, sampling)
         else:
-            data.session.load_weights(policy.named_parameters(), f"rollout {number}", "")
+            data.session.load_weights(merged_parameters(policy), f"rollout {number}", "")
             answers = sample(data.session, asked, sampling)
         groups: dict[int, list[Answer]] = {}
         for answer in answers:
@@ -289,7 +295,7 @@ class OnPolicy:
         weight = sum(one.weight * len(one.columns["old"]) for one in chosen) or 1.0
         micros: list[Any] = [
             _collate([chosen[at] for at in micro], rollout.facts, model)
-            for micro in _micros(len(chosen), settings, group)
+            for micro in _micros([len(one.example.ids) for one in chosen], settings, group)
         ]
         if self.sft:
             rows = data.demonstrations
@@ -297,7 +303,7 @@ class OnPolicy:
             scale = weight / sum(row.weight * row.scored for row in shown)
             micros += [
                 Demonstrations(batch=_demonstrations([shown[at] for at in micro], model), scale=scale)
-                for micro in _micros(len(shown), settings, group)
+                for micro in _micros([len(row.example.ids) for row in shown], settings, group)
             ]
         return Step(micros=micros, weight=weight)
 
@@ -322,11 +328,11 @@ def _facts(answers: Sequence[Answer]) -> dict[str, float]:
     }
 
 
-def _micros(count: int, settings: TrainSettings, group: Group) -> Sequence[tuple[int, ...]]:
-    """This process's micro-batches of `count` rows of a step."""
-    size = settings.batch_size or 1
+def _micros(lengths: Sequence[int], settings: TrainSettings, group: Group) -> Sequence[tuple[int, ...]]:
+    """This process's micro-batches of a step's rows, which have so many tokens."""
+    size, count = settings.batch_size or 1, len(lengths)
     micros = tuple(tuple(range(at, min(at + size, count))) for at in range(0, count, size))
-    return group.share(cut(micros, group.world))
+    return group.share(cut(micros, group.world, lengths))
 
 
 def _collate(experiences: Sequence[Experience], facts: Mapping[str, float], model: Any) -> RolloutBatch:

@@ -20,30 +20,34 @@ def heated(policy: Any, batch: Batch, temperature: float) -> tuple[Tensor, Tenso
     Both are of softmax(logits / temperature), which is what the rollout sampled; in float32 or wider. The
     entropy has no gradient.
     """
-    logits = forward.logits(policy, batch.sequences, batch.scored)
+    return tempered(forward.logits(policy, batch.sequences, batch.scored), batch.targets, temperature)
+
+
+def tempered(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """`heated` of logits [N, V] that are there already, and the sampled tokens [N]."""
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
     logps = wide.log_softmax(-1)
     with torch.no_grad():
         entropy = -(logps.exp() * logps).sum(-1)
-    return logps.gather(-1, batch.targets[:, None])[:, 0], entropy
+    return logps.gather(-1, targets[:, None])[:, 0], entropy
 
 
 @torch.no_grad()
 def measured(
     examples: Sequence[Example],
-    numbers: Mapping[str, Callable[[Batch], Tensor]],
+    numbers: Callable[[Batch], Mapping[str, Tensor]],
     device: torch.device,
     group: Group,
 ) -> list[dict[str, Tensor]]:
-    """For every example, in order, each of `numbers` for each of its answer's tokens; each process does its
-    share of the work.
+    """For every example, in order, what `numbers` gives by name for each of its answer's tokens; each process
+    does its share of the work.
     """
     mine: dict[int, dict[str, Tensor]] = {}
     for micro in group.share(micros(examples, TOKENS_PER_BATCH)):
         batch = collate([examples[at] for at in micro], [str(at) for at in micro], device)
         lengths = [sum(examples[at].mask) for at in micro]
-        for name, number in numbers.items():
-            found = torch.split(number(batch).cpu(), lengths)
+        for name, number in numbers(batch).items():
+            found = torch.split(number.cpu(), lengths)
             for at, part in zip(micro, found, strict=True):
                 mine.setdefault(at, {})[name] = part.clone()
     whole: dict[int, dict[str, Tensor]] = {}

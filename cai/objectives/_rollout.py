@@ -22,6 +22,7 @@ from cai.objectives._prompts import PromptRow
 from cai.records import Messages
 from cai.training.checkpoint import SAMPLES
 from cai.training.durable import write_file
+from cai.training.layers import uncompiled
 
 TEXTS_AT_ONCE = 256
 # Answers of a rollout that are kept for a reader.
@@ -96,7 +97,8 @@ def live(policy: Any, tokenizer: Any) -> Iterator[LocalSession]:
         policy, tokenizer, label="policy", weights="", batch=TEXTS_AT_ONCE, threads=threads
     )
     try:
-        yield session
+        with uncompiled(policy):
+            yield session
     finally:
         session.close()
         if policy.config._attn_implementation != own:

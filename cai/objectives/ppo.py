@@ -5,7 +5,7 @@ trained from feedback (Ziegler et al., arXiv 1909.08593; Bai et al., arXiv 2204.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,15 +15,16 @@ from cai.config import key
 from cai.errors import CaiError
 from cai.objectives._advantage import explained_variance, gae, token_rewards, whiten
 from cai.objectives._on_policy import Learned, OnPolicy, RolloutBatch
-from cai.objectives._passes import heated, measured
+from cai.objectives._passes import heated, measured, tempered
 from cai.objectives._prompts import Prompts
 from cai.objectives._reward import RewardModel
 from cai.objectives._rollout import Answer, Experience, Rollout
 from cai.objectives._surrogate import adapted, divergence, is_clipped, policy_loss, value_loss
+from cai.training.batches import Batch
 from cai.training.distributed import Group
 from cai.training.models import ModelKind
 from cai.training.scalar import require_same_tokenizer
-from cai.training.value import ACTOR_AND_CRITIC
+from cai.training.value import ACTOR_AND_CRITIC, SHARED_ACTOR_AND_CRITIC
 
 HORIZON = 10_000.0
 
@@ -36,11 +37,10 @@ class Ppo(OnPolicy):
     as well: as `reward` gave it, with `normalise` less its mean and over its deviation on the first rollout
     (whose answers are the starting model's), less `missing_end` for an answer without an end. Advantages are
     GAE's, whitened over the rollout with `whiten`. With `kl_target` the coefficient starts at `kl_coef` and
-    follows the KL of an answer towards the target. The value model is a backbone of its own: the policy's
-    with a head of zeros, or the reward model's with its head.
+    follows the KL of an answer towards the target. The value model ("own") is a backbone of its own: the
+    policy's with a head of zeros, or the reward model's with its head. With `value` "shared" (Ziegler et
+    al.) it is a head of zeros over the policy's backbone, which then learns both: one pass in place of two.
     """
-
-    trains: ClassVar[ModelKind] = ACTOR_AND_CRITIC
 
     kl: Literal["k1", "k3"] = key("k1", "the estimate of the KL from the start: k1 or k3")
     kl_coef: float = key(0.05, "what a nat of it costs")
@@ -51,6 +51,7 @@ class Ppo(OnPolicy):
     whiten_rewards: bool = key(False, "bring its tokens' rewards to deviation 1, too")
     gamma: float = key(1.0, "discount of a reward by token")
     lam: float = key(0.95, "GAE: 1 trusts the rewards, 0 the value model")
+    value: Literal["own", "shared"] = key("own", "the value model's backbone: its own, or the policy's")
     critic: Literal["policy", "reward"] = key("policy", "what the value model starts from")
     value_coef: float = key(0.1, "weight of the value loss")
     value_clip: float = key(0.2, "how far a value may move from the rollout's")
@@ -71,8 +72,14 @@ class Ppo(OnPolicy):
             raise ValueError("'kl_horizon' has no effect without 'kl_target'; leave it out")
         if self.kl_target is not None and self.kl_coef == 0:
             raise ValueError("'kl_target' cannot move a coefficient of 0; set 'kl_coef' above 0")
+        if self.critic == "reward" and self.value == "shared":
+            raise ValueError("'critic' has no effect with value = \"shared\"; leave it out")
         if self.critic == "reward" and not isinstance(self.reward.kind, RewardModel):
             raise ValueError("critic = \"reward\" needs a reward model as the reward; leave 'critic' out")
+
+    @property
+    def trains(self) -> ModelKind:
+        return SHARED_ACTOR_AND_CRITIC if self.value == "shared" else ACTOR_AND_CRITIC
 
     def policy(self, model: Any) -> Any:
         return model.policy
@@ -90,14 +97,17 @@ class Ppo(OnPolicy):
         self, model: Any, data: Prompts, answers: Sequence[Answer], group: Group, before: Rollout | None
     ) -> Learned:
         carried = self._start(model, answers) if before is None else dict(before.carried)
-        numbers = {
-            "old": lambda batch: heated(model.policy, batch, self.temperature)[0],
-            "reference": lambda batch: heated(data.reference, batch, self.temperature)[0],
-            "values": model.values,
-        }
+
+        def numbers(batch: Batch) -> dict[str, Tensor]:
+            logits, values = model.logits_and_values(batch)
+            old = tempered(logits, batch.targets, self.temperature)[0]
+            reference = heated(data.reference, batch, self.temperature)[0]
+            return {"old": old, "reference": reference, "values": values}
+
         found = measured([answer.example for answer in answers], numbers, model.device, group)
         old, reference, values = (
-            pad_sequence([one[name] for one in found], batch_first=True) for name in numbers
+            pad_sequence([one[name] for one in found], batch_first=True)
+            for name in ("old", "reference", "values")
         )
         mask = pad_sequence([torch.ones(len(answer.tokens)) for answer in answers], batch_first=True)
         mask = mask.to(torch.int64)
@@ -126,8 +136,8 @@ class Ppo(OnPolicy):
 
     def terms(self, model: Any, batch: RolloutBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         columns = batch.columns
-        logps, entropy = heated(model.policy, batch.batch, self.temperature)
-        values = model.values(batch.batch)
+        logits, values = model.logits_and_values(batch.batch)
+        logps, entropy = tempered(logits, batch.batch.targets, self.temperature)
         old, advantages = columns["old"], columns["advantages"]
         of_policy = policy_loss(logps, old, advantages, self.clip, self.clip_high)
         of_value = value_loss(values, columns["values"], columns["returns"], self.value_clip)

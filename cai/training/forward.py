@@ -11,9 +11,11 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from cai.engines._attention import NAME, UnsupportedAttention, drive
 from cai.training.attention import Segments
+from cai.training.layers import is_compiled, learning
 
 # The largest difference from the padded pass, as a fraction of the largest number.
 TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
@@ -76,6 +78,18 @@ def states(model: Any, sequences: Sequences, tokens: Tokens) -> Tensor:
     return kept[0]
 
 
+def states_and_logits(model: Any, sequences: Sequences, tokens: Tokens) -> tuple[Tensor, Tensor]:
+    """`states` and `logits` of one pass."""
+    kept: list[Tensor] = []
+
+    def keep(hidden: Tensor) -> Tensor:
+        kept.append(hidden)
+        return hidden
+
+    found = _through_head(model, sequences, tokens, keep)
+    return kept[0], found
+
+
 def logits(model: Any, sequences: Sequences, tokens: Tokens) -> Tensor:
     """Logits [N, V] of some tokens.
 
@@ -88,9 +102,12 @@ def logits(model: Any, sequences: Sequences, tokens: Tokens) -> Tensor:
 def plain_head(model: Any) -> torch.nn.Linear | None:
     """The model's head if it is one matrix (and a bias) and the logits are what it puts out; None if not."""
     head = model.get_output_embeddings()
-    # A subclass may do more (LoRA), and the weight of a sharded model is not all here.
-    if type(head) is not torch.nn.Linear or type(head.weight.data) is not Tensor:
+    # A subclass may do more (LoRA).
+    if type(head) is not torch.nn.Linear:
         return None
+    if isinstance(model, FSDPModule):
+        # The weight of a sharded model is gathered ahead of the pass, which would do it anyway.
+        model.unshard()
     if model not in _plain:
         _plain[model] = _puts_out_its_head(model, head)
     return head if _plain[model] else None
@@ -110,22 +127,23 @@ def _pass(model: Any, sequences: Sequences, tokens: Tokens) -> Iterator[tuple[di
     if not packs(model):
         index = sequences.padded_index()
         flat = tokens.rows * index.shape[1] + sequences.places[tokens.at]
-        yield _padded(sequences, index), flat
+        with learning(model):
+            yield _padded(sequences, index), flat
         return
     own = model.config._attn_implementation
     drive(model)
-    try:
-        yield _packed(sequences, sequences.segments), tokens.at
-    finally:
-        # Under gradient checkpointing the layers run again in the backward pass, when this is left.
-        if not _runs_again(model):
-            model.set_attn_implementation(own)
+    plan = sequences.segments
+    if is_compiled(model):
+        from cai.training.compiled import Apart
 
-
-def _runs_again(model: Any) -> bool:
-    return bool(model.training) and any(
-        getattr(part, "gradient_checkpointing", False) for part in model.modules()
-    )
+        plan = Apart(groups=plan.groups)
+    with learning(model) as again:
+        try:
+            yield _packed(sequences, plan), tokens.at
+        finally:
+            # The layers that run again do so in the backward pass, when this is left.
+            if not again:
+                model.set_attn_implementation(own)
 
 
 def _through_head(

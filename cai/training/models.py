@@ -1,5 +1,6 @@
 """Model folders in and out: any causal language model that transformers loads."""
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,20 +10,25 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from cai.adapter import adapter_config, base_of, is_adapter
 from cai.errors import CaiError
+from cai.training import lora
 from cai.training.durable import write_folder
+from cai.training.settings import TrainSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelKind:
     """What an objective trains.
 
-    `load(folder, device)` gives the model as training starts, in float32; `finish(model, tokenizer, ends)`
-    settles before it is saved what follows from `ends`, the ids that ended what it learned from.
+    `load(folder, device, settings)` gives the model as training starts; what learns is in float32.
+    `saved(model)` is what of it is saved, and `finish(saved, tokenizer, ends)` settles before that what
+    follows from `ends`, the ids that ended what it learned from.
     """
 
-    load: Callable[[Path, str], Any]
+    load: Callable[[Path, str, TrainSettings], Any]
     finish: Callable[[Any, Any, set[int]], None]
+    saved: Callable[[Any], Any] = lambda model: model
 
 
 def device_called(name: str) -> str:
@@ -42,19 +48,58 @@ def device_called(name: str) -> str:
 def load_policy(folder: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
     """The causal language model of a Hugging Face folder, dropout off, every parameter trainable.
 
+    Of an adapter's folder it is the base with the adapter merged into it.
     Raises `CaiError` when the folder holds no model that transformers loads, or a reward model.
     """
-    from transformers import AutoModelForCausalLM
+    policy, base = _with_base(Path(folder), dtype)
+    if base != Path(folder):
+        policy = lora.load_merged(policy, Path(folder))
+    return policy.to(device).eval()
+
+
+def start_policy(folder: Path, device: str, settings: TrainSettings) -> Any:
+    """The language model that training starts from, as `load_policy` loads it, dropout off.
+
+    Every parameter learns, or with `settings.lora` those of an adapter alone.
+    Raises what `load_policy` does, and `CaiError` for an adapter that cannot be had.
+    """
+    if settings.lora is None:
+        return load_policy(folder, device=device)
+    policy, base = _with_base(folder, frozen_dtype(folder, settings))
+    policy.to(device).eval()
+    lora.attach(policy, settings.lora, settings.seed, base)
+    if base != folder:
+        lora.learn_on(policy, settings.lora, folder)
+    return policy
+
+
+def frozen_dtype(folder: Path, settings: TrainSettings) -> torch.dtype:
+    """What the weights that do not learn are kept in: float32, or bfloat16 if they are used and stored so."""
+    narrow = settings.dtype == "bfloat16" and stored_dtype(folder) == torch.bfloat16
+    return torch.bfloat16 if narrow else torch.float32
+
+
+def apart(model: Any) -> Any:
+    """A copy that learns apart from the model; the tensors that do not learn are the model's own."""
+    frozen: dict[int, Any] = {id(one): one for one in model.parameters() if not one.requires_grad}
+    return copy.deepcopy(model, frozen)
+
+
+def _with_base(folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
+    """The language model that a folder's adapter stands on, and its folder; without an adapter its own."""
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     if is_classifier(folder):
         # Its language-model head may be gone, or be tied to the embeddings and load without a word.
         scoring = f"model '{folder}' gives scores, not text: it is a reward model or a classifier"
         raise CaiError(scoring, next="give a language model, or use it where a reward model is read")
-    model, missing = read_model(AutoModelForCausalLM, folder, "a causal language model", dtype)
+    base = base_of(folder) if is_adapter(folder) else folder
+    model, missing = read_model(AutoModelForCausalLM, base, "a causal language model", dtype)
     if missing:
-        raise lacking(folder, missing)
-    policy: Any = model.to(device)
-    return policy.eval()
+        raise lacking(base, missing)
+    if base != folder and (folder / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(str(folder))
+    return model, base
 
 
 def read_model(
@@ -96,7 +141,9 @@ def lacking(folder: str | Path, missing: list[str]) -> CaiError:
 
 
 def is_classifier(folder: str | Path) -> bool:
-    """Whether the config of a model folder says that its head gives scores of a sequence."""
+    """Whether the config of a model's folder, or an adapter's, says that it gives scores of a sequence."""
+    if is_adapter(folder):
+        return adapter_config(folder).get("task_type") == lora.SCORING
     try:
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -121,14 +168,18 @@ def stop_at(policy: Any, tokenizer: Any, ends: set[int]) -> None:
         policy.generation_config.eos_token_id = sorted(known | ends)
 
 
-POLICY = ModelKind(load=lambda folder, device: load_policy(folder, device=device), finish=stop_at)
+POLICY = ModelKind(load=start_policy, finish=stop_at)
 
 
 def stored_dtype(folder: str | Path) -> torch.dtype:
-    """The dtype that a model folder keeps its weights in, as its config says; float32 if it says nothing."""
+    """The dtype that a model folder keeps its weights in, as its config says; float32 if it says nothing.
+
+    Of an adapter's folder it is the base's.
+    """
     from transformers import AutoConfig
 
-    stored = AutoConfig.from_pretrained(str(folder), local_files_only=True).dtype
+    whole = base_of(folder) if is_adapter(folder) else folder
+    stored = AutoConfig.from_pretrained(str(whole), local_files_only=True).dtype
     return stored if isinstance(stored, torch.dtype) else torch.float32
 
 
@@ -145,6 +196,8 @@ def save_model(
 ) -> None:
     """Write a plain Hugging Face folder (safetensors, tokenizer, chat template), whole or not at all.
 
+    Of a model with an adapter it is the adapter's, as peft writes it.
+
     `extras` may add files of its own before the folder gets its name.
     Raises `CaiError` if the folder is there already.
     """
@@ -152,7 +205,7 @@ def save_model(
         raise CaiError("there is something here already", where=str(folder), next="choose another name")
 
     def write(temporary: Path) -> None:
-        model.save_pretrained(temporary)
+        lora.save(model, temporary) if lora.is_adapted(model) else model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         extras(temporary)
 

@@ -11,11 +11,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cai.adapter import base_of, is_adapter
 from cai.chat import Example, Messages, control_token, encode_example
 from cai.errors import CaiError
+from cai.training import lora
 from cai.training.batches import Batch, collate, last_states
-from cai.training.models import ModelKind, context_of, is_classifier, lacking, read_model
+from cai.training.models import (
+    ModelKind,
+    context_of,
+    frozen_dtype,
+    is_classifier,
+    lacking,
+    load_policy,
+    read_model,
+)
 from cai.training.reference import TOKENS_PER_BATCH, micros
+from cai.training.settings import TrainSettings
 
 NOUN = "a reward model"
 
@@ -25,6 +36,10 @@ def load_scorer(folder: str | Path, dtype: torch.dtype = torch.float32, device: 
     if Path(folder).is_dir() and not is_classifier(folder):
         wrong = f"model '{folder}' is no reward model"
         raise CaiError(wrong, next="train one with 'cai train reward', and give its folder")
+    if is_adapter(folder):
+        # Its base may be a language model: the head is the adapter's.
+        base, _ = _read(base_of(folder), dtype)
+        return lora.load_merged(base, Path(folder)).to(device).eval()
     model, missing = _read(folder, dtype)
     if missing:
         raise lacking(folder, missing)
@@ -40,6 +55,10 @@ def start_scorer(folder: str | Path, dtype: torch.dtype = torch.float32, device:
     """
     if is_classifier(folder):
         return load_scorer(folder, dtype, device)
+    if is_adapter(folder):
+        model = start_scorer(base_of(folder), dtype, device)
+        model.base_model.load_state_dict(load_policy(folder, dtype).base_model.state_dict())
+        return model
     model, missing = _read(folder, dtype)
     head = {f"score.{name}" for name, _ in model.score.named_parameters()}
     if not head.issuperset(missing):
@@ -48,6 +67,18 @@ def start_scorer(folder: str | Path, dtype: torch.dtype = torch.float32, device:
         for parameter in model.score.parameters():
             parameter.zero_()
     return model.to(device).eval()
+
+
+def start(folder: Path, device: str, settings: TrainSettings) -> Any:
+    """`start_scorer`; with `settings.lora` an adapter learns and the head, in place of all weights."""
+    if settings.lora is None:
+        return start_scorer(folder, device=device)
+    base = base_of(folder) if is_adapter(folder) else folder
+    model = start_scorer(base, frozen_dtype(folder, settings), device)
+    lora.attach(model, settings.lora, settings.seed, base)
+    if base != folder:
+        lora.learn_on(model, settings.lora, folder)
+    return model
 
 
 def pad_apart(model: Any, tokenizer: Any, ends: set[int]) -> None:
@@ -63,7 +94,7 @@ def pad_apart(model: Any, tokenizer: Any, ends: set[int]) -> None:
     tokenizer.pad_token = None if apart is None else tokenizer.convert_ids_to_tokens(apart)
 
 
-REWARD = ModelKind(load=lambda folder, device: start_scorer(folder, device=device), finish=pad_apart)
+REWARD = ModelKind(load=start, finish=pad_apart)
 
 
 def final_scores(model: Any, batch: Batch) -> Tensor:

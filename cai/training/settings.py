@@ -1,14 +1,62 @@
 """How a training run steps: rate, schedule, batches, clipping, checkpoints. No torch."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from cai.config import execution, key
+from cai.config import build, execution, key, mistyped
 
 Schedule = Literal["cosine", "linear", "constant", "trapezoid"]
+Precision = Literal["float32", "bfloat16"]
 
-COUNTS = ("epochs", "steps", "tokens_per_batch", "batch_size", "accumulate", "checkpoint_every", "processes")
+COUNTS = (
+    "epochs",
+    "steps",
+    "tokens_per_batch",
+    "batch_size",
+    "accumulate",
+    "checkpoint_every",
+    "processes",
+    "nproc",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """A low-rank adapter in place of full training (Hu et al., arXiv 2106.09685).
+
+    A matrix W becomes W + alpha / rank B A, and only A and B learn. B starts at zero, so training starts at
+    the model itself, which is also the reference of objectives that have one. The matrices are those whose
+    names end with one of `targets`, or all but the head's; of a reward model the head learns in full.
+    `dropout` acts on what A reads, while it learns. An adapter is saved as peft saves it; with `merge` a
+    plain model is. Of a model that is an adapter itself, the same adapter learns on.
+    """
+
+    rank: int = key(16, "columns of B")
+    alpha: float | None = key(None, "scales what it adds, by alpha / rank [2 * rank]")
+    dropout: float = key(0.0, "the fraction of its input that is dropped while it learns")
+    targets: tuple[str, ...] = key((), "ends of the names of the layers that get one; none: all linear ones")
+    merge: bool = key(False, "save a plain model, the adapter merged into it")
+
+    @classmethod
+    def from_toml(cls, value: Any, where: str) -> "Lora":
+        if not isinstance(value, Mapping):
+            raise mistyped(value, "a table: {rank = 16}", "lora", where.removesuffix(" lora"))
+        return build(cls, value, where)
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"'rank' is {self.rank}; it must be at least 1")
+        if self.alpha is not None and not 0 < self.alpha < math.inf:
+            raise ValueError(f"'alpha' is {self.alpha}; it must be above 0")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"'dropout' is {self.dropout}; it must lie in [0, 1)")
+
+    @property
+    def scale(self) -> float:
+        """The alpha of alpha / rank."""
+        return 2.0 * self.rank if self.alpha is None else self.alpha
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +71,13 @@ class TrainSettings:
     "constant" keeps it, "linear" and "cosine" let it fall to `final_lr` * `lr` at the end, and "trapezoid"
     keeps it and lets it fall linearly over the last `decay` fraction of all steps.
     AdamW: `weight_decay` applies to matrices only. Gradients are clipped to the norm `clip` (inf: never).
-    `dtype` is the arithmetic of the forward and backward pass; weights and optimizer stay float32.
+    `dtype` is the arithmetic of the forward and backward pass; what learns and the optimizer stay float32, so
+    that no update is too small to count. `save_dtype` is what the weights are saved in.
+    `lora` trains an adapter in place of all weights: see `Lora`.
 
     `seed` orders the rows. `threads` (each process's, 0: chosen by model size and cores), `processes`,
-    `device` and `checkpoint_every` (steps) change how a run is executed, not what it learns.
+    `device`, `checkpoint_every` (steps), `checkpointing` and `compile` change how a run is executed, not what
+    it learns.
     """
 
     lr: float = key(1e-5, "the highest learning rate")
@@ -44,12 +95,17 @@ class TrainSettings:
     eps: float = key(1e-8, "AdamW: added to the denominator")
     weight_decay: float = key(0.0, "AdamW: decay of the matrices")
     clip: float = key(1.0, "the largest gradient norm; inf: any")
-    dtype: Literal["float32", "bfloat16"] = key("float32", "arithmetic of the passes: float32 or bfloat16")
+    dtype: Precision = key("float32", "arithmetic of the passes: float32 or bfloat16")
+    save_dtype: Precision | None = key(None, "what weights are saved in [as the model it starts from]")
+    lora: Lora | None = key(None, "train an adapter of low rank: {rank = 16, alpha = 32, ...}")
     seed: int = key(0, "orders the rows")
     device: str = execution("auto", help="where: auto, cpu, cuda or cuda:N; with several processes the CPU")
     checkpoint_every: int = execution(100, help="steps between checkpoints")
+    checkpointing: bool = execution(False, help="compute layers again in the backward pass: less memory")
+    compile: bool = execution(False, help="compile the layers (torch.compile)")
     threads: int = execution(0, help="CPU threads of each process; 0: chosen by model size and cores")
     processes: int = execution(1, help="processes that share every step, on the CPU")
+    nproc: int = execution(1, help="processes that hold the model in parts, one a GPU (FSDP2)")
 
     def __post_init__(self) -> None:
         self._settle("epochs", 1, "steps")
@@ -67,7 +123,13 @@ class TrainSettings:
         for name in ("weight_decay", "threads"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"'{name}' is {getattr(self, name)}; it must not be negative")
+        if self.processes > 1 and self.nproc > 1:
+            raise ValueError("'processes' and 'nproc' are both given; leave one out")
         self._check_schedule()
+        if self.save_dtype is not None and self.lora is not None and not self.lora.merge:
+            raise ValueError(
+                "'save_dtype' has no effect on an adapter, which is float32; leave it out, or merge"
+            )
 
     def _settle(self, name: str, default: int, other: str) -> None:
         """Of two ways to say the same thing one counts: `name` with its default when neither is given."""

@@ -1,6 +1,9 @@
-"""A policy and a value model side by side: what PPO trains. Only the policy is saved."""
+"""A policy and a value model: what PPO trains. Only the policy is saved.
 
-import copy
+Nothing could be done with the value model afterwards: it expects the rewards of this run, normalised as they
+were in it, from the policies on the way.
+"""
+
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +13,29 @@ from torch.nn import functional
 
 from cai.engines._requests import end_tokens
 from cai.errors import CaiError
+from cai.training import forward
 from cai.training.batches import Batch, scored_states
-from cai.training.models import ModelKind, load_policy, stop_at
+from cai.training.lora import is_adapted
+from cai.training.models import ModelKind, apart, start_policy, stop_at
 from cai.training.scalar import load_scorer
+from cai.training.settings import TrainSettings
 
 
 class PolicyAndValue(torch.nn.Module):
-    """A causal language model, and a copy of its backbone with one linear output that starts at zero.
+    """A causal language model, and a linear output that starts at zero, over a backbone of its own or, if it
+    is `shared`, over the policy's.
 
-    To whoever trains and saves it, it is the policy: its config, device and folder are the policy's.
+    A backbone of its own starts as the policy's, and what does not learn (under an adapter) it has in common
+    with that. To whoever trains it, it is the policy: its config and device are the policy's.
     """
 
-    def __init__(self, policy: Any) -> None:
+    def __init__(self, policy: Any, *, shared: bool = False) -> None:
         super().__init__()
         self.policy = policy
-        self.backbone = copy.deepcopy(policy.base_model)
+        self.backbone = None if shared else apart(policy.base_model)
         width = policy.config.get_text_config().hidden_size
-        self.head = torch.nn.Linear(width, 1, dtype=policy.dtype, device=policy.device)
+        wide = torch.promote_types(policy.dtype, torch.float32)
+        self.head = torch.nn.Linear(width, 1, dtype=wide, device=policy.device)
         torch.nn.init.zeros_(self.head.weight)
         torch.nn.init.zeros_(self.head.bias)
 
@@ -44,24 +53,28 @@ class PolicyAndValue(torch.nn.Module):
     def config(self) -> Any:
         return self.policy.config
 
-    @property
-    def generation_config(self) -> Any:
-        return self.policy.generation_config
-
-    def save_pretrained(self, folder: Path) -> None:
-        self.policy.save_pretrained(folder)
-
-    def values(self, batch: Batch) -> Tensor:
-        """What the value model expects [N] just before each scored token, in float32 or wider."""
-        wide = torch.promote_types(self.dtype, torch.float32)
-        before = scored_states(self.backbone, batch).to(wide)
+    def logits_and_values(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The policy's logits [N, V] where the next token is scored, and what is expected [N] there, in
+        float32 or wider. A shared backbone is passed once.
+        """
+        if self.backbone is None:
+            before, logits = forward.states_and_logits(self.policy, batch.sequences, batch.scored)
+        else:
+            before = scored_states(self.backbone, batch)
+            logits = forward.logits(self.policy, batch.sequences, batch.scored)
         # Under autocast the head would be rounded to bfloat16.
         with torch.autocast(before.device.type, enabled=False):
-            return functional.linear(before, self.head.weight.to(wide), self.head.bias.to(wide)).squeeze(1)
+            values = functional.linear(before.to(self.head.weight), self.head.weight, self.head.bias)
+        return logits, values.squeeze(1)
 
     @torch.no_grad()
     def start_from(self, folder: Path) -> None:
         """Take over backbone and head of a reward model. Raises `CaiError` when it is built otherwise."""
+        if self.backbone is None:
+            raise ValueError("a shared backbone is the policy's")
+        if is_adapted(self.policy):
+            fixed = "with 'lora' the critic has the policy's weights, so it cannot start from a reward model"
+            raise CaiError(fixed, next='set critic = "policy", or train without lora')
         scorer = load_scorer(folder, dtype=self.dtype, device=str(self.device))
         try:
             self.backbone.load_state_dict(scorer.base_model.state_dict())
@@ -82,9 +95,18 @@ def end_as_answered(model: Any, tokenizer: Any, ends: set[int]) -> None:
     stop_at(model, tokenizer, set(end_tokens(tokenizer, model.generation_config.eos_token_id)))
 
 
-def _load_both(folder: Path, device: str) -> PolicyAndValue:
-    return PolicyAndValue(load_policy(folder, device=device))
+def _start_both(folder: Path, device: str, settings: TrainSettings) -> PolicyAndValue:
+    return PolicyAndValue(start_policy(folder, device, settings))
 
 
-ACTOR = ModelKind(load=lambda folder, device: load_policy(folder, device=device), finish=end_as_answered)
-ACTOR_AND_CRITIC = ModelKind(load=_load_both, finish=end_as_answered)
+def _start_shared(folder: Path, device: str, settings: TrainSettings) -> PolicyAndValue:
+    return PolicyAndValue(start_policy(folder, device, settings), shared=True)
+
+
+def _policy(both: PolicyAndValue) -> Any:
+    return both.policy
+
+
+ACTOR = ModelKind(load=start_policy, finish=end_as_answered)
+ACTOR_AND_CRITIC = ModelKind(load=_start_both, finish=end_as_answered, saved=_policy)
+SHARED_ACTOR_AND_CRITIC = ModelKind(load=_start_shared, finish=end_as_answered, saved=_policy)
