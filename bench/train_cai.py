@@ -29,12 +29,12 @@ def main() -> None:
     fields = {"dpo": {"beta": job["beta"], "label": "hard"}, "reward": {"label": "hard"}, "sft": {}}
     objective: Objective = find("objectives", job["task"])(**fields[job["task"]])
     folder = Path(job["model"])
-    model = objective.trains.load(folder, "cpu")
     sources, _ = objective.sources(made(rows, job["task"]))
-    data = objective.prepare(sources, load_tokenizer(folder), context_of(model))
     settings = TrainSettings(
         lr=job["lr"], batch_size=job["batch"], epochs=1, schedule="constant", warmup=0, checkpoint_every=10**6
     )
+    model = objective.trains.load(folder, "cpu", settings)
+    data = objective.prepare(sources, load_tokenizer(folder), context_of(model))
     report = check if job["mode"] == "check" else timed
     print(json.dumps(report(objective, model, data, settings, job)))
 
