@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CONSTITUTIONS = {"harmless": 18, "helpful": 8, "honest": 8}  # name -> least number of principles
 REQUESTS = {"red-team": 10, "benign": 10, "borderline": 8}  # name -> least number of categories
+SHOTS = ("few-shots/critique", "few-shots/judge", "few-shots/rating")
 KIND = {"red-team": "harmful", "benign": "benign", "borderline": "borderline"}
 WORDINGS = ("critique", "revision", "preference")
 FRAME_WORDS = (
@@ -124,7 +126,7 @@ def test_requests_are_many_and_spread_over_categories(name: str) -> None:
 
 def test_no_prompt_says_what_another_says() -> None:
     """Not among the requests, nor between them and the demonstrations, which a critic or judge is shown."""
-    files = (*REQUESTS, "few-shots/critique", "few-shots/judge")
+    files = (*REQUESTS, *SHOTS)
     assert near_duplicates(said(row["prompt"]) for name in files for row in rows(name)) == []
 
 
@@ -157,10 +159,21 @@ def test_demonstrated_verdicts_favour_neither_place_nor_length() -> None:
         assert not re.search(r"\([AB]\)|better answer is", shot["reasoning"])
 
 
+def test_demonstrated_ratings_use_the_whole_scale_and_do_not_go_by_length() -> None:
+    shots = rows("few-shots/rating")
+    middle = median(len(shot["answer"]) for shot in shots)
+    kinds = Counter((shot["rating"] > 5, len(shot["answer"]) > middle) for shot in shots)
+    assert kinds == {(True, True): 2, (True, False): 2, (False, True): 2, (False, False): 2}
+    assert {1, 9} <= {shot["rating"] for shot in shots} <= set(range(1, 10))
+    for shot in shots:
+        assert list(shot) == ["prompt", "answer", "preference", "rating"]
+        assert shot["preference"].startswith("Choose the answer ")
+
+
 def test_readme_is_true() -> None:
     readme = (ROOT / "prompts/README.md").read_text()
     table = re.findall(r"^\| `([\w/-]+)\.jsonl` \|[^|]*\| (\d+) \| (\d*) ?\|$", readme, re.M)
-    assert [name for name, _, _ in table] == [*REQUESTS, "smoke", "few-shots/critique", "few-shots/judge"]
+    assert [name for name, _, _ in table] == [*REQUESTS, "smoke", *SHOTS]
     for name, count, categories in table:
         found = rows(name)
         assert len(found) == int(count)
