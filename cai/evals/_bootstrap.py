@@ -5,9 +5,11 @@ looked at twice. The draws are a function of the seed alone.
 """
 
 from collections.abc import Callable, Sequence
+from math import nan, sqrt
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
-from cai.evals._intervals import Interval
+from cai.evals._intervals import Interval, student
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,11 +44,16 @@ def resampled(sums: Sequence[Sequence[float]], times: int = TIMES, seed: int = 0
     return found
 
 
-def percentiles(values: "Floats") -> Interval:
-    """The middle 95 % of bootstrap values, nan ones left out."""
+def percentiles(values: "Floats", prompts: int) -> Interval:
+    """The middle 95 % of bootstrap values over so many prompts (two at least), nan ones left out.
+
+    With few prompts it is a little more than 95 %: plain percentiles lack Student's t and the n / (n - 1)
+    (Hesterberg 2015, "expanded percentiles").
+    """
     import numpy as np
 
-    low, high = np.nanquantile(values, (0.025, 0.975))
+    tail = NormalDist().cdf(-student(prompts - 1) * sqrt(prompts / (prompts - 1)))
+    low, high = np.nanquantile(values, (tail, 1 - tail))
     return float(low), float(high)
 
 
@@ -56,10 +63,12 @@ def bootstrap(
     """A statistic with its percentile interval over prompts.
 
     `statistic` takes sums (..., k) and returns (...); it is called with the sums of all prompts, (1, k), and
-    with those of the resamples.
+    with those of the resamples. The interval of fewer than two prompts is nan.
     """
     import numpy as np
 
     whole = np.asarray(sums, dtype=np.float64).sum(0, keepdims=True)
     value = float(np.asarray(statistic(whole))[0])
-    return value, percentiles(np.asarray(statistic(resampled(sums, seed=seed))))
+    if len(sums) < 2:
+        return value, (nan, nan)
+    return value, percentiles(np.asarray(statistic(resampled(sums, seed=seed))), len(sums))

@@ -21,7 +21,10 @@ def wilson(successes: float, n: float, z: float = Z95) -> Interval:
     centre = share + z * z / (2 * n)
     spread = z * sqrt(max(share * (1 - share), 0.0) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    # At the ends the limits are exactly 0 and 1, which rounding would miss.
+    low = 0.0 if successes == 0 else max(0.0, (centre - spread) / scale)
+    high = 1.0 if successes == n else min(1.0, (centre + spread) / scale)
+    return low, high
 
 
 def share_interval(hits: Sequence[float], prompts: Sequence[str] | None = None) -> Interval:
@@ -46,7 +49,8 @@ def share_interval(hits: Sequence[float], prompts: Sequence[str] | None = None) 
     if len(sums) < 2:
         return WHOLE
     design = _variance(sums, share) / spread
-    effective = n if design == 0 else n / design
+    # Where every prompt has the same share, rounding is all that is left of the variance.
+    effective = n if design < 1e-9 else n / design
     effective *= (Z95 / student(len(sums) - 1)) ** 2
     return wilson(share * effective, effective)
 

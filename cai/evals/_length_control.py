@@ -11,7 +11,7 @@ from statistics import pstdev
 from cai.evals._intervals import Interval, student, totals
 
 _ROUNDS = 50
-_TOLERANCE = 1e-12
+_TOLERANCE = 1e-10
 # Half a win and half a loss at each of the two ends of length, so that a clean sweep has a finite answer.
 _PRIOR = ((1.0, 1.0, 0.5), (-1.0, 1.0, 0.5))
 
@@ -54,12 +54,12 @@ def _fit(games: Sequence[Game]) -> tuple[float, float]:
         slope = _slope(games, a, b)
         first, mixed, last = _inverse(games, a, b)
         step = (first * slope[0] + mixed * slope[1], mixed * slope[0] + last * slope[1])
-        size = 1.0
-        while (now := _likelihood(games, a + size * step[0], b + size * step[1])) < before and size > 1e-6:
-            size /= 2
-        a, b, before = a + size * step[0], b + size * step[1], now
         if abs(step[0]) + abs(step[1]) < _TOLERANCE:
             break
+        # Newton's own step can overshoot; near the end a likelihood only seems to fall, by rounding.
+        while (now := _likelihood(games, a + step[0], b + step[1])) < before - 1e-9 * abs(before):
+            step = (step[0] / 2, step[1] / 2)
+        a, b, before = a + step[0], b + step[1], now
     return a, b
 
 

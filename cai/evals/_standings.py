@@ -99,10 +99,10 @@ def _elo(labels: Sequence[str], games: Sequence[Game]) -> Iterator[Number]:
     drawn = strengths(resampled(sums).reshape(shape))
     for at, label in enumerate(labels):
         n = sum(at in (game.one, game.other) for game in games)
-        if np.isnan(found[at]):
+        if np.isnan(found[at]) or len(sums) < 2:
             yield Number(name=ELO, of=label, value=nan, low=nan, high=nan, n=0)
             continue
-        low, high = percentiles(drawn[:, at])
+        low, high = percentiles(drawn[:, at], len(sums))
         low, high = ANCHOR + SCALE * low, ANCHOR + SCALE * high
         yield Number(name=ELO, of=label, value=ANCHOR + SCALE * float(found[at]), low=low, high=high, n=n)
 

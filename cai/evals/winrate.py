@@ -5,39 +5,33 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import ClassVar, Literal
 
+from cai.annotations import combined
 from cai.config import key
-from cai.constitution import Constitution
 from cai.errors import CaiError
 from cai.evals import Number, VerdictRow
 from cai.evals._standings import ELO, WIN_RATE, standings
-from cai.judges import Appointed, Verdict
-from cai.records import Record, Turn, digest, draw_seed
+from cai.records import Annotation, Record, Turn, digest
 from cai.stages import Asking, together
+from cai.stages._judging import Judging
 
 Answers = dict[tuple[str, str], tuple[Record, Turn]]
 
 
-def _reasoned() -> Appointed:
-    return Appointed.from_toml("reasoned", "winrate judge")
-
-
 @dataclass(frozen=True, kw_only=True)
-class Winrate:
+class Winrate(Judging):
     """The answers of every two models to a request meet, each sample the other's of the same number.
 
-    A principle is drawn for each meeting, and the judge sees both orders. Identical answers are a tie, and so
-    is an exact half; with `ties = "disagreement"`, so is a meeting whose orders name different winners (Zheng
-    et al. 2023). A tie is half a win for both. What the judge could not read counts for nobody.
+    A tie is half a win for both: an exact half, identical answers, and what `ties` and `disagreements` would
+    reject. What the judge could not read counts for nobody.
 
     Win rates are over prompts. Elo is a Bradley-Terry fit with half a win added to both sides of every pair,
-    shown so that the first model has 1000 and odds of ten are 400; its intervals are bootstrapped over
+    shown so that the first model has 1000 and 400 points are odds of ten; its intervals are bootstrapped over
     prompts.
     """
 
-    constitution: Constitution = key(help="The principles that the judge goes by.")
-    judge: Appointed = key(factory=_reasoned, help="The judge: its type, or a table with its own keys.")
-    ties: Literal["even", "disagreement"] = key("disagreement", "What is a tie.")
-    seed: int = key(0, "Seed of all draws.")
+    disagreements: Literal["keep", "reject"] = key(
+        "reject", "Orders that name different winners: reject makes a tie of them."
+    )
 
     takes: ClassVar[type] = Record
     groups: ClassVar[bool] = True
@@ -55,8 +49,6 @@ class Winrate:
 
     def _meeting(self, one: tuple[Record, Turn], other: tuple[Record, Turn]) -> Asking[VerdictRow]:
         (record, first), (_, second) = one, other
-        id = digest("meeting", record.id, [(turn.model, turn.weights) for turn in (first, second)])
-        principle = self.constitution.pick(self.seed, id, "principle")
         row: VerdictRow = {
             "record": record.id,
             "prompt": record.prompt_id,
@@ -70,22 +62,32 @@ class Winrate:
             "length_one": len(first.text),
             "length_other": len(second.text),
             "judge": self.judge.annotator,
-            "principle": principle.id,
+            "principle": "",
         }
         if first.text.strip() == second.text.strip():
             return {**row, "outcome": "identical", "won": 0.5}
-        verdict = yield from self.judge.judge.judge(
-            record.prompt, first.text, second.text, principle, draw_seed(self.seed, id, "judge")
-        )
-        if not isinstance(verdict, Verdict):
-            return {**row, "outcome": "unreadable", "why": verdict.reason, "raw": verdict.raw}
-        orders = {f"p_one_{at}": p for at, p in zip(("first", "second"), verdict.orders, strict=False)}
-        return {**row, **orders, "outcome": "judged", "p_one": verdict.p_first, "won": self._won(verdict)}
+        id = digest("meeting", record.id, [(turn.model, turn.weights) for turn in (first, second)])
+        found = yield from self.opinions(record.prompt, id, first.text, second.text)
+        if found.refusal:
+            _, why, raw = found.refusal
+            return {**row, "outcome": "unreadable", "why": why, "raw": raw}
+        return {**row, **self._judged(found.annotations)}
 
-    def _won(self, verdict: Verdict) -> float:
-        if verdict.p_first == 0.5 or (self.ties == "disagreement" and not verdict.agree):
-            return 0.5
-        return 1.0 if verdict.p_first > 0.5 else 0.0
+    def _judged(self, annotations: Sequence[Annotation]) -> VerdictRow:
+        """Who won, by all annotations together."""
+        probabilities = combined(annotations, average=self.average)
+        p_one = probabilities[0]
+        tie = p_one == 0.5 or self.unsettled(probabilities, annotations) is not None
+        row: VerdictRow = {
+            "outcome": "judged",
+            "principle": " ".join(dict.fromkeys(one.principle for one in annotations)),
+            "p_one": p_one,
+            "won": 0.5 if tie else float(p_one > 0.5),
+        }
+        orders = self._orders(annotations)
+        if len(orders) == 2:
+            row |= {"p_one_first": orders[0], "p_one_second": orders[1]}
+        return row
 
     def numbers(self, verdicts: Iterable[VerdictRow]) -> list[Number]:
         return standings(list(verdicts))
