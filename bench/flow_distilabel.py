@@ -75,7 +75,7 @@ def model(name: str) -> ChatGeneration:
         generation_kwargs={
             "max_new_tokens": PLAN["max_tokens"],
             "temperature": 0.0,
-            "extra_sampling_params": {"stop_token_ids": PLAN["ends"]},
+            "stop_token_ids": PLAN["ends"],
         },
     )
     return ChatGeneration(name=name, llm=llm, input_batch_size=BATCH)
