@@ -10,6 +10,10 @@ def main() -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from cai.cli import run
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "TORCHELASTIC_RUN_ID" in os.environ:
+        from cai.training.torchrun import member
+
+        sys.exit(member(run))
     sys.exit(run())
 
 

@@ -53,18 +53,36 @@ def test_the_plan_depends_on_the_seed_and_the_epoch():
     assert one != plan(lengths, epochs=2, batch_size=4, seed=1)
 
 
-@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5), pieces=st.integers(1, 8))
-def test_a_step_is_cut_so_that_no_process_idles(sizes, pieces):
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=9),
+    pieces=st.integers(1, 8),
+    lengths=st.lists(st.integers(1, 99), min_size=81, max_size=81),
+)
+def test_a_step_is_cut_so_that_no_process_idles(sizes, pieces, lengths):
     rows = iter(range(sum(sizes)))
     step = tuple(tuple(next(rows) for _ in range(size)) for size in sizes)
-    micros = cut(step, pieces)
+    micros = cut(step, pieces, lengths)
     assert sorted(row for micro in micros for row in micro) == list(range(sum(sizes)))
-    assert len(micros) == max(len(sizes), min(pieces, sum(sizes)))
-    assert all(micros) and (len(sizes) < pieces or micros == step)
+    assert all(micros) and len(micros) >= len(step)
+    assert len(micros) % pieces == 0 or all(len(micro) == 1 for micro in micros)
+    assert pieces > 1 or micros == step
+
+
+@given(
+    lengths=st.lists(st.integers(1, 99), min_size=8, max_size=32),
+    pieces=st.sampled_from([2, 4]),
+)
+def test_processes_have_equally_much_to_do(lengths, pieces):
+    """What any two have differs by no more than the longest row, if every micro-batch is a row."""
+    micros = cut(tuple((row,) for row in range(len(lengths))), pieces, lengths)
+    loads = [sum(lengths[row] for (row,) in micros[rank::pieces]) for rank in range(pieces)]
+    assert max(loads) - min(loads) <= max(lengths)
 
 
 def test_a_cut_by_hand():
-    assert cut(((1, 2, 3, 4, 5), (6,)), 3) == ((6,), (1, 2), (3, 4, 5))
+    # 23, 8 and 2 tokens: the first in halves of 10 and 13, so that one process has 13 + 2 and one 10 + 8.
+    lengths = [0, 5, 5, 4, 9, 8, 2]
+    assert cut(((1, 2, 3, 4), (5,), (6,)), 2, lengths) == ((3, 4), (1, 2), (6,), (5,))
 
 
 def test_rows_of_like_length_share_a_batch_and_steps_mix_lengths():

@@ -5,7 +5,7 @@ no state: what it needs beside the model (reference log-probabilities, say) `set
 returns, and what must happen with the live model in between (rollouts) happens inside `batches`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -17,6 +17,7 @@ from cai.training.distributed import Group
 from cai.training.models import ModelKind
 from cai.training.settings import TrainSettings
 
+T = TypeVar("T")
 BatchT = TypeVar("BatchT")
 
 
@@ -25,11 +26,21 @@ class Step(Generic[BatchT]):
     """One optimizer step: this process's micro-batches, and what the summed loss is divided by.
 
     `weight` is known before any forward pass (scored tokens, pairs), so cutting a step into more micro-
-    batches or over more processes leaves its gradient as it is.
+    batches or over more processes leaves its gradient as it is. `idle` are micro-batches of others that it
+    computes to no effect (`Group.idle`).
     """
 
     micros: Sequence[BatchT]
     weight: float
+    idle: Sequence[BatchT] = ()
+
+    @classmethod
+    def of(
+        cls, micros: Sequence[T], weight: float, group: Group, batch: Callable[[T], BatchT]
+    ) -> "Step[BatchT]":
+        """This process's part of a step of `micros`, of each of which `batch` makes a micro-batch."""
+        mine, idle = ([batch(micro) for micro in some] for some in (group.share(micros), group.idle(micros)))
+        return cls(micros=mine, weight=weight, idle=idle)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +57,10 @@ class Loss:
 
 
 class Objective(Protocol):
-    """The contract. `takes` is the kind of row it reads (`Record` or `Comparison`), `trains` of model."""
+    """The contract. `takes` is the kind of row it reads (`Record` or `Comparison`), `trains` of model.
+
+    One that does more with the model than passes over rows says `shardable = False` beside them.
+    """
 
     takes: ClassVar[type]
     trains: ClassVar[ModelKind]
@@ -75,7 +89,7 @@ class Objective(Protocol):
     ) -> Iterator[Step[Any]]:
         """The optimizer steps from number `start` (from 0) on: the same ones an unbroken run would see.
 
-        Of the micro-batches of a step this process gets its `group.share`.
+        Of the micro-batches of a step this process gets its `group.share`, and `group.idle`.
         """
         ...
 

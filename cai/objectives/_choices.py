@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -149,10 +150,11 @@ def choice_batches(
     start: int,
 ) -> Iterator[Step[ChoiceBatch]]:
     """`Objective.batches`; a step's loss is divided by the weight of its rows."""
-    for micros in islice(plan_steps(*sizes(data.rows), settings), start, None):
+    lengths, names = sizes(data.rows)
+    for micros in islice(plan_steps(lengths, names, settings), start, None):
         weight = sum(data.rows[at].weight for micro in micros for at in micro)
-        mine = group.share(cut(micros, group.world))
-        yield Step(micros=[_collate([data.rows[at] for at in micro], model) for micro in mine], weight=weight)
+        dealt = [[data.rows[at] for at in micro] for micro in cut(micros, group.world, lengths)]
+        yield Step.of(dealt, weight, group, partial(_collate, model=model))
 
 
 def answer_logps(model: Any, batch: ChoiceBatch, per: Per = "answer") -> Tensor:

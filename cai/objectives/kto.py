@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -139,11 +140,12 @@ class Kto:
     def batches(
         self, model: Any, data: Prepared[KtoRow], settings: TrainSettings, group: Group, start: int
     ) -> Iterator[Step[KtoBatch]]:
-        for micros in islice(plan_steps(*sizes(data.rows), settings), start, None):
-            mine = [[data.rows[at] for at in micro] for micro in group.share(cut(micros, group.world))]
-            divergence = _divergence(model, mine, group)
+        lengths, names = sizes(data.rows)
+        for micros in islice(plan_steps(lengths, names, settings), start, None):
+            dealt = [[data.rows[at] for at in micro] for micro in cut(micros, group.world, lengths)]
+            divergence = _divergence(model, dealt, group)
             weight = sum(data.rows[at].weight for micro in micros for at in micro)
-            yield Step(micros=[_collate(rows, divergence, model) for rows in mine], weight=weight)
+            yield Step.of(dealt, weight, group, partial(_collate, divergence=divergence, model=model))
 
     def loss(self, model: Any, batch: KtoBatch) -> Loss:
         logps, _ = completion_logps(model, batch.batch)
@@ -184,15 +186,20 @@ def _split(example: Example) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _divergence(model: Any, micros: Sequence[Sequence[KtoRow]], group: Group) -> float:
-    """z0 of a step, of which `micros` are this process's part."""
-    ratios: list[float] = []
-    for rows in micros:
-        batch = collate([row.both[1] for row in rows], [row.name for row in rows], model.device)
-        with torch.no_grad():
-            logps, _ = completion_logps(model, batch)
-        ratios += (logps - column([_known(row)[1] for row in rows], model)).tolist()
-    everywhere = [ratio for part in group.gather(ratios) for ratio in part]
+    """z0 of a step of `micros`; each process computes its share."""
+    mine = [ratio for rows in group.share(micros) for ratio in _mismatched_ratios(model, rows)]
+    for rows in group.idle(micros):
+        _mismatched_ratios(model, rows)
+    everywhere = [ratio for part in group.gather(mine) for ratio in part]
     return max(0.0, sum(everywhere) / len(everywhere))
+
+
+@torch.no_grad()
+def _mismatched_ratios(model: Any, rows: Sequence[KtoRow]) -> list[float]:
+    batch = collate([row.both[1] for row in rows], [row.name for row in rows], model.device)
+    logps, _ = completion_logps(model, batch)
+    ratios: list[float] = (logps - column([_known(row)[1] for row in rows], model)).tolist()
+    return ratios
 
 
 def _known(row: KtoRow) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -93,13 +94,11 @@ class Sft:
     def batches(
         self, model: Any, data: Prepared[SftRow], settings: TrainSettings, group: Group, start: int
     ) -> Iterator[Step[SftBatch]]:
-        for micros in islice(plan_steps(*sizes(data.rows), settings), start, None):
+        lengths, names = sizes(data.rows)
+        for micros in islice(plan_steps(lengths, names, settings), start, None):
             weight = sum(data.rows[at].weight * data.rows[at].scored for micro in micros for at in micro)
-            mine = [
-                _collate([data.rows[at] for at in micro], model)
-                for micro in group.share(cut(micros, group.world))
-            ]
-            yield Step(micros=mine, weight=weight)
+            dealt = [[data.rows[at] for at in micro] for micro in cut(micros, group.world, lengths)]
+            yield Step.of(dealt, weight, group, partial(_collate, model=model))
 
     def loss(self, model: Any, batch: SftBatch) -> Loss:
         logps = token_logps(model, batch.batch)

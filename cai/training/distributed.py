@@ -2,28 +2,36 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.distributed as dist
+
+from cai.errors import CaiError
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """The processes of a training run; rank 0 writes its files."""
+    """The processes of a training run, each with a copy of the model; rank 0 writes its files."""
+
+    sharded: ClassVar[bool] = False
 
     rank: int = 0
     world: int = 1
 
-    def share(self, micros: Sequence[T]) -> Sequence[T]:
+    def share(self, items: Sequence[T]) -> Sequence[T]:
         """This process's part: items `rank`, `rank + world`, ..."""
-        return micros[self.rank :: self.world]
+        return items[self.rank :: self.world]
+
+    def idle(self, items: Sequence[T]) -> Sequence[T]:
+        """Items of others that this process has to compute beside its share, to no effect: none."""
+        return ()
 
     def add_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Replace every gradient by its sum over all processes."""
-        if self.world == 1:
+        if self.world == 1 or not parameters:
             return
         for parameter in parameters:
             if parameter.grad is None:
@@ -35,6 +43,10 @@ class Group:
         for parameter, piece in zip(parameters, torch.split(flat, sizes), strict=True):
             parameter.grad.copy_(piece.view_as(parameter))  # type: ignore[union-attr]
 
+    def clip(self, parameters: Sequence[torch.nn.Parameter], limit: float) -> float:
+        """Scale the gradients down to the norm `limit` if theirs is larger; returns what it was."""
+        return float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+
     def gather(self, mine: T) -> list[T]:
         """What every process has, in the order of the ranks."""
         if self.world == 1:
@@ -45,8 +57,15 @@ class Group:
 
     def wait(self) -> None:
         """Return when every process has come here."""
-        if self.world > 1:
-            dist.barrier()
+        self.gather(None)
 
 
 ALONE = Group()
+
+
+def require_shardable(objective: Any, where: str | None = None) -> None:
+    """Raise `CaiError` for an objective that says of itself that its model cannot be in parts."""
+    if not getattr(objective, "shardable", True):
+        name = type(objective).__name__.lower()
+        alone = f"'{name}' answers prompts with the model it trains, and for now that has to be whole"
+        raise CaiError(alone, where=where, next="leave nproc out")

@@ -21,6 +21,8 @@ from cai.objectives import Loss, Objective, Step
 from cai.training.checkpoint import METRICS, TIMING, Logs, Progress, restore, save
 from cai.training.data import Prepared
 from cai.training.distributed import ALONE, Group
+from cai.training.fsdp import kinds
+from cai.training.layers import arrange
 from cai.training.settings import TrainSettings
 
 Report = Callable[[int, int, Mapping[str, float]], None]
@@ -59,10 +61,15 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     whole = {**run_identity(objective, data, settings), **(identity or {})}
+    # The one thing that draws without a seed of its own is an adapter's dropout.
+    torch.manual_seed(settings.seed)
+    arrange(model, settings)
     optimizer = adamw(model, settings)
-    data = objective.setup(model, data, folder, group)
+    with _arithmetic(model, settings.dtype):
+        # A reference differs from the model by nothing but what is learned.
+        data = objective.setup(model, data, folder, group)
     total = objective.steps(data, settings)
-    progress = restore(folder, model=model, optimizer=optimizer, identity=whole, cut_logs=group.rank == 0)
+    progress = restore(folder, model=model, optimizer=optimizer, identity=whole, group=group)
     group.wait()
     begun, seen = time.perf_counter(), progress.tokens
     logs = Logs(folder) if group.rank == 0 else None
@@ -77,16 +84,16 @@ def train(
                 logs.append(
                     TIMING, {"step": progress.step, "seconds": round(time.perf_counter() - started, 4)}
                 )
-                if progress.step % settings.checkpoint_every == 0 or progress.step == total:
-                    sizes = logs.sizes()
-                    save(
-                        folder,
-                        model=model,
-                        optimizer=optimizer,
-                        progress=progress,
-                        logs=sizes,
-                        identity=whole,
-                    )
+            if progress.step % settings.checkpoint_every == 0 or progress.step == total:
+                save(
+                    folder,
+                    model=model,
+                    optimizer=optimizer,
+                    progress=progress,
+                    logs={} if logs is None else logs.sizes(),
+                    identity=whole,
+                    group=group,
+                )
             if report is not None:
                 report(progress.step, total, metrics)
     finally:
@@ -120,9 +127,12 @@ def run_identity(objective: Objective, data: Prepared[Any], settings: TrainSetti
 def adamw(model: Any, settings: TrainSettings) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter, arXiv 1711.05101), weight decay on matrices only."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # What is in parts and what is whole are no one list to the fused step.
     groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in some if (p.ndim >= 2) == matrices], "weight_decay": decay}
+        for some in kinds(trained)
+        for matrices, decay in ((True, settings.weight_decay), (False, 0.0))
+        if some
     ]
     betas = (settings.beta1, settings.beta2)
     return torch.optim.AdamW(groups, lr=settings.lr, betas=betas, eps=settings.eps, fused=True)
@@ -136,6 +146,10 @@ def accumulate(objective: Objective, model: Any, step: Step[Any], dtype: str = "
             loss = objective.loss(model, micro)
         torch.autograd.backward(loss.total / step.weight)
         losses.append(replace(loss, total=loss.total.detach()))
+    for micro in step.idle:
+        with _arithmetic(model, dtype):
+            loss = objective.loss(model, micro)
+        torch.autograd.backward(loss.total * 0.0)
     return losses
 
 
@@ -154,7 +168,7 @@ def _step(
     losses = accumulate(objective, model, step, settings.dtype)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     group.add_gradients(parameters)
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.clip))
+    norm = group.clip(parameters, settings.clip)
     sums = _sums(losses, group)
     tokens = int(sums.pop("tokens"))
     means = {name: value / step.weight for name, value in sums.items()}

@@ -41,18 +41,30 @@ def count_steps(lengths: Sequence[int], names: Sequence[str], settings: TrainSet
     return settings.steps or sum(1 for _ in plan_steps(lengths, names, settings))
 
 
-def cut(step: Planned, pieces: int) -> Planned:
-    """The same rows in at least `pieces` micro-batches where there are rows enough, so that none idles.
+def cut(step: Planned, pieces: int, lengths: Sequence[int]) -> Planned:
+    """The same rows for `pieces` processes, of which the n-th takes every `pieces`-th micro-batch from n on.
 
-    Halves of a micro-batch are each of like length again. The loss of a step is a sum over its rows, so a
-    cut changes nothing but rounding.
+    The largest micro-batches, by the `lengths` of their rows, are halved until all processes have equally
+    many, as long as there are rows enough. What they compute side by side is of like size, and so is what
+    each has in all. Halves of a micro-batch are each of like length again, and the loss of a step is a sum
+    over its rows, so a cut changes nothing but rounding.
     """
+    if pieces == 1:
+        return step
+
+    def tokens(micro: Micro) -> int:
+        return sum(lengths[row] for row in micro)
+
     micros = list(step)
-    while len(micros) < pieces and max(map(len, micros)) > 1:
-        largest = micros.pop(max(range(len(micros)), key=lambda at: len(micros[at])))
+    while len(micros) % pieces and max(map(len, micros)) > 1:
+        largest = max((micro for micro in micros if len(micro) > 1), key=tokens)
+        micros.remove(largest)
         half = len(largest) // 2
         micros += [largest[:half], largest[half:]]
-    return tuple(micros)
+    micros.sort(key=tokens, reverse=True)
+    # Every second round the other way about: else the first process had the largest in each.
+    rounds = [micros[at : at + pieces] for at in range(0, len(micros), pieces)]
+    return tuple(micro for at, some in enumerate(rounds) for micro in (some[::-1] if at % 2 else some))
 
 
 def _epoch(micros: list[Micro], settings: TrainSettings) -> Iterator[Planned]:

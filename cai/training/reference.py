@@ -16,6 +16,7 @@ from cai.errors import CaiError
 from cai.training.batches import collate, completion_logps
 from cai.training.distributed import Group
 from cai.training.durable import write_file
+from cai.training.fsdp import whole
 from cai.training.sharing import shared
 
 TOKENS_PER_BATCH = 4096
@@ -52,7 +53,8 @@ def reference_logps(model: Any, examples: Sequence[Example], cache: Path, group:
 def _compute(model: Any, examples: Sequence[Example], group: Group) -> dict[int, float]:
     """Position -> sum, for this process's share."""
     sums: dict[int, float] = {}
-    for micro in group.share(micros(examples, TOKENS_PER_BATCH)):
+    parts = micros(examples, TOKENS_PER_BATCH)
+    for micro in (*group.share(parts), *group.idle(parts)):
         batch = collate([examples[at] for at in micro], [str(at) for at in micro], model.device)
         with torch.no_grad():
             logps, _ = completion_logps(model, batch)
@@ -85,8 +87,9 @@ def _read(path: Path, count: int) -> list[float] | None:
 
 def _digest(model: Any, examples: Sequence[Example]) -> str:
     total = blake2b(digest_size=16)
-    for name, parameter in model.named_parameters():
-        flat = parameter.detach().flatten()
+    total.update(f"autocast {torch.is_autocast_enabled(model.device.type)}".encode())
+    for name, parameter in whole(model):
+        flat = parameter.flatten()
         sample = flat[:: max(1, len(flat) // ELEMENTS)].float().cpu()
         total.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
         total.update(sample.numpy().tobytes())
