@@ -145,3 +145,48 @@ def test_the_reward_judge_from_the_command_line(
     assert capsys.readouterr().err == (
         "error: cai compare: 'constitution' has no use: judge 'reward' reads no principle\n"
     )
+
+
+RECIPE = """
+constitution = "harmless"
+[engines.start]
+type = "local"
+model = "{policy}"
+[engines.words]
+type = "scripted"
+[[steps]]
+name = "answers"
+stage = "generate"
+engine = "words"
+from = "{prompts}"
+samples = 2
+[[steps]]
+name = "compared"
+stage = "compare"
+engine = "words"
+judge = "logprob"
+[[steps]]
+name = "rm"
+train = "reward"
+model = "start"
+steps = 1
+[[steps]]
+name = "scored"
+stage = "annotate"
+engine = "rm"
+from = "compared"
+judge = "reward"
+weight = 2.0
+"""
+
+
+def test_a_reward_model_that_a_recipe_trains_is_its_judge_too(policy: Path, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(f'{{"prompt": "Say {at}"}}\n' for at in range(4)))
+    (tmp_path / "recipe.toml").write_text(RECIPE.format(policy=policy, prompts=prompts))
+    assert run(["run", str(tmp_path / "recipe.toml"), "--quiet"]) == 0
+    for row in read_comparisons(tmp_path / "scored.jsonl"):
+        logprob, reward = row.annotations
+        assert (reward.annotator, reward.weight, reward.model) == ("reward", 2.0, str(tmp_path / "rm"))
+        mean = (logprob.probabilities[0] + 2 * reward.probabilities[0]) / 3
+        assert row.probabilities[0] == pytest.approx(mean, abs=1e-12)
