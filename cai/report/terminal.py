@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from cai import manifest
 from cai.evals import Number
+from cai.report import figures
+from cai.report.side_by_side import side_by_side
 from cai.report.summary import (
     ABSENT,
     Line,
@@ -23,6 +25,8 @@ from cai.terminal import console, sanitise
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from cai.report.page import Page
+
 
 def print_report(run: Path, *, groups: bool = False, prices: Prices | None = None) -> None:
     """Print steps, tokens, rejects, the judge's bias and every eval's numbers, then where to look next.
@@ -39,6 +43,30 @@ def print_report(run: Path, *, groups: bool = False, prices: Prices | None = Non
     for table in summary.tables:
         _print_numbers(table, out, groups)
     _print_next(summary, out)
+
+
+def print_comparison(runs: Sequence[Path]) -> None:
+    """Print what heads the numbers of every eval, run by run, and what was made otherwise in one of them."""
+    found = side_by_side(runs)
+    out = console()
+    for shared in found.shared:
+        rows = [
+            [run, *row]
+            for run, table in shared.tables.items()
+            for row in _headline_rows(table, shared.headline)
+        ]
+        _grid(f"{shared.name} (95 % intervals)", ["run", "", *shared.headline], rows, out)
+    first = next(iter(found.summaries))
+    if not found.differences:
+        out.print(f"every step was made as in {first}\n")
+    for one in found.differences:
+        out.print(f"{one.run}, {one.step}: {one.what}")
+
+
+def print_page(page: "Page") -> None:
+    """Print where the page is, and how many rows of how many are in it."""
+    rows = f"{page.rows:,} rows" if page.rows >= page.of else f"{page.rows:,} of {page.of:,} rows"
+    console().print(f"{page.path}: open it in a browser ({rows})")
 
 
 def print_outcome(run: Path) -> None:
@@ -153,11 +181,14 @@ def _print_list(title: str, numbers: Sequence[Number], out: "Console") -> None:
 
 def _print_headline(table: Table, out: "Console") -> None:
     """Whom a number is about down, what was measured across."""
+    _grid(f"{table.name} (95 % intervals)", ["", *table.headline], _headline_rows(table, table.headline), out)
+
+
+def _headline_rows(table: Table, headline: Sequence[str]) -> list[list[str]]:
     whole = [number for number in table.numbers if not number.group]
     cells = {(number.of, number.name): f"{_value(number)}  n={number.n}" for number in whole}
     subjects = dict.fromkeys(number.of for number in whole)
-    rows = [[short(one), *(cells.get((one, name), "") for name in table.headline)] for one in subjects]
-    _grid(f"{table.name} (95 % intervals)", ["", *table.headline], rows, out)
+    return [[short(one), *(cells.get((one, name), "") for name in headline)] for one in subjects]
 
 
 def short(subject: str) -> str:
@@ -166,12 +197,7 @@ def short(subject: str) -> str:
 
 
 def _value(number: Number) -> str:
-    """A share as a percentage; whatever can lie outside 0 and 1 as it is."""
-    if number.n == 0:
-        return "nothing measured"
-    if number.low >= 0 and number.high <= 1:
-        return f"{number.value:.1%} [{100 * number.low:.1f}, {100 * number.high:.1f}]"
-    return f"{number.value:.3f} [{number.low:.3f}, {number.high:.3f}]"
+    return f"{figures.value(number)} {figures.interval(number)}".rstrip()
 
 
 def _print_next(summary: Summary, out: "Console") -> None:

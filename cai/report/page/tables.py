@@ -67,9 +67,9 @@ def _step(line: Line, listing: Listing | None, widest: int) -> tuple[Cell, ...]:
     name = (Cell(text=line.name, small="" if line.state == "complete" else line.state), Cell(text=line.kind))
     if listing is None:
         return (*name, *cells("", ""))
-    rows = Cell(text=f"{line.rows:,}", share=line.rows / widest)
     if "counts" not in listing.manifest:
-        return (*name, rows, Cell(text="", small=line.note))
+        return (*name, Cell(text=f"{line.rows:,}"), Cell(text="", small=line.note))
+    rows = Cell(text=f"{line.rows:,}", share=line.rows / widest)
     return (*name, Cell(text=f"{listing.manifest['counts']['items']:,}"), rows)
 
 
