@@ -59,7 +59,7 @@ class Link:
 class Progress:
     """How far a link is: items done, rows and rejects made, tokens generated (earlier processes' included).
 
-    `speed` is the tokens generated per second by this process.
+    Of the items `fresh` were finished by this process, at `speed` generated tokens per second.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Progress:
     rows: int
     rejects: int
     tokens: int
+    fresh: int
     speed: float
 
 
@@ -99,7 +100,7 @@ class _Step:
         self.link = link
         self.output = output
         self.busy: _Busy | None = None
-        self.generated = 0
+        self.fresh = self.generated = 0
 
     def progress(self, seconds: float) -> Progress:
         tally = self.output.tally
@@ -109,6 +110,7 @@ class _Step:
             rows=tally.rows,
             rejects=tally.rejects.total(),
             tokens=tally.tokens[2],
+            fresh=self.fresh,
             speed=self.generated / seconds,
         )
 
@@ -161,6 +163,10 @@ class _Busy:
     @property
     def full(self) -> bool:
         return len(self.tickets) >= _AHEAD * self.session.capacity
+
+    @property
+    def ready(self) -> bool:
+        return bool(getattr(self.session, "ready", True))
 
     def submit(self, task: _Task, requests: Sequence[Request]) -> None:
         task.replies = [_UNANSWERED] * len(requests)
@@ -245,7 +251,9 @@ class _Flow:
         return step.busy
 
     def _poll(self) -> None:
-        for busy in [busy for busy in self._sessions.values() if busy.tickets]:
+        asked = [busy for busy in self._sessions.values() if busy.tickets]
+        # An endpoint that is slow to answer must not hold up an engine that works while it is polled.
+        for busy in [busy for busy in asked if busy.ready] or asked:
             for task in busy.poll():
                 self._advance(task)
         self._report()
@@ -259,6 +267,7 @@ class _Flow:
                 f"{type(step.link.stage).__name__}.work returned no row; a Reject is the least"
             )
         encoded = step.output.write(key, at, rows, tokens)
+        step.fresh += 1
         step.generated += tokens[2]
         self._pass_on(at_step, at, [row for row in rows if not isinstance(row, Reject)], encoded)
 

@@ -173,6 +173,33 @@ def test_two_sessions_side_by_side_come_to_the_same(unbroken: Path, fresh: Calla
     same(folder, unbroken)
 
 
+class Slow(Shuffled):
+    """Answers only what the other session leaves it: not ready while that one has requests in hand."""
+
+    def __init__(self, other: Shuffled) -> None:
+        super().__init__(2, 2)
+        self.other = other
+        self.waited = 0
+
+    @property
+    def ready(self) -> bool:
+        return not self.other._waiting
+
+    def poll(self) -> list[tuple[int, Reply]]:
+        self.waited += not self.ready
+        return super().poll()
+
+
+def test_a_session_that_is_not_ready_holds_up_no_other(unbroken: Path, fresh: Callable[[], Path]) -> None:
+    folder = fresh()
+    quick = Shuffled(1, 3)
+    slow = Slow(quick)
+    chain = [links(folder, one, [name])[0] for name, one in zip(CHAIN, (quick, slow, quick), strict=True)]
+    run(chain, items_for(Answer(), [folder / "prompts.jsonl"]))
+    assert slow.asked and slow.waited == 0
+    same(folder, unbroken)
+
+
 class Mortal(Shuffled):
     """Dies after so many polls."""
 

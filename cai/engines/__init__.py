@@ -86,7 +86,11 @@ class Reply:
 
 
 class Session(Protocol):
-    """A model on a device, taking requests. `capacity`: how many requests keep it busy."""
+    """A model on a device, taking requests. `capacity`: how many requests keep it busy.
+
+    One that only waits in `poll`, its work being done elsewhere, has a property `ready`: whether something
+    has finished. Where several engines are at work, those that are not ready wait for those that are.
+    """
 
     @property
     def capacity(self) -> int: ...

@@ -77,6 +77,11 @@ class ServerSession:
         """As many as the endpoints may have in hand together."""
         return self._capacity
 
+    @property
+    def ready(self) -> bool:
+        """Whether `poll` would hand something back at once."""
+        return not self._finished.empty()
+
     def submit(self, ticket: int, request: Request) -> None:
         """Send a request on its way; what cannot be answered is replied to with its error.
 
