@@ -1,4 +1,4 @@
-"""Layers computed again in the backward pass, compiled layers: the same numbers; what cannot be is an error."""
+"""Layers computed again in the backward pass, or compiled: the same numbers; what cannot be is an error."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,6 @@ from bandits import prompts, reward_file
 from test_batches import SHARING, assert_near, gradients
 
 from cai.config import build
-from cai.engines._session import LocalSession
 from cai.errors import CaiError
 from cai.objectives.ppo import Ppo
 from cai.objectives.sft import Sft
@@ -84,7 +83,9 @@ def test_a_run_ends_alike_with_checkpointing(model, tmp_path, lora):
     for name, checkpointing in (("plain", False), ("again", True)):
         settings = replace(SETTINGS, checkpointing=checkpointing, lora=lora)
         fit(Sft(), settings, model=model, sources=TALKS, folder=tmp_path / name)
-    plain, again = ((tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("plain", "again"))
+    plain, again = (
+        (tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("plain", "again")
+    )
     for one, two in zip(map(json.loads, plain), map(json.loads, again), strict=True):
         assert one == pytest.approx(two, rel=1e-5)
 
@@ -137,11 +138,6 @@ def test_a_machine_that_cannot_compile_is_an_error(monkeypatch):
 def compiled(test):
     """Compiling takes seconds, and torch's compiler warns of torch's own ways."""
     return pytest.mark.slow(pytest.mark.filterwarnings("ignore")(test))
-
-
-def compiled(test):
-    """Compiling takes seconds, and torch's own compiler warns of torch's own old ways."""
-    return pytest.mark.slow(pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")(test))
 
 
 @pytest.fixture
