@@ -27,7 +27,7 @@ from cai.training.settings import TrainSettings
 
 # Micro-batches of few rows: processes get unequally many, and some step has fewer rows than processes.
 SETTINGS = TrainSettings(lr=1e-2, epochs=2, batch_size=3, accumulate=2, checkpoint_every=2, warmup=0.2)
-# GPT-2 computes in float64 throughout, and the norms of other models in float32 whatever their weights are in.
+# GPT-2 computes in float64 throughout, and the norms of other models in float32 whatever they are in.
 TIGHT, ROUNDED = 1e-9, 1e-6
 
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed import checkpoint as distributed_checkpoint
+from torch.distributed.checkpoint.state_dict_loader import load as load_parts
+from torch.distributed.checkpoint.state_dict_saver import save as save_parts
 from torch.distributed.tensor import DTensor
 
 from cai.errors import CaiError
@@ -163,7 +164,7 @@ def _write_parts(learned: Mapping[str, Any], folder: Path, group: Group) -> None
         # What a killed process may have left.
         shutil.rmtree(folder, ignore_errors=True)
     group.wait()
-    distributed_checkpoint.save(dict(learned), checkpoint_id=folder)
+    save_parts(dict(learned), checkpoint_id=folder)
 
 
 def _read_parts(folder: Path, model: Any) -> dict[str, Any]:
@@ -176,7 +177,7 @@ def _read_parts(folder: Path, model: Any) -> dict[str, Any]:
     with warnings.catch_warnings():
         # That there is one process is no news.
         warnings.simplefilter("ignore", UserWarning)
-        distributed_checkpoint.load(learned, checkpoint_id=folder)
+        load_parts(learned, checkpoint_id=folder)
     return learned
 
 

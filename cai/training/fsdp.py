@@ -32,7 +32,7 @@ class Sharded(Group):
 
     def idle(self, items: Sequence[T]) -> Sequence[T]:
         """As many of all `items` as there are more passes than this process has items of its own."""
-        return items[:1] * (math.ceil(len(items) / self.world) - len(self.share(items)))
+        return [*items[:1]] * (math.ceil(len(items) / self.world) - len(self.share(items)))
 
     def add_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Sum what is not in parts; the backward pass has summed the rest."""

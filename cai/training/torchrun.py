@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from cai.errors import CaiError
 from cai.training import fsdp
@@ -87,7 +88,7 @@ def member(run: Callable[[], int]) -> int:
     global _members
     # torchrun stops us when another process dies, but nothing would when torchrun itself is killed.
     ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
-    store, rank, world = next(dist.rendezvous("env://"))
+    store, rank, world = next(rendezvous("env://"))
     _members = Members(
         store=store,
         group=Sharded(rank=rank, world=world),
