@@ -2,8 +2,10 @@
 
 import fcntl
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
+from struct import pack, unpack
 from typing import ClassVar
 
 from cai.errors import CaiError
@@ -49,3 +51,37 @@ class Claim:
         self._path.unlink(missing_ok=True)
         os.close(self._handle)
         self._held.discard(self._path)
+
+
+def holder_of(path: Path) -> int | None:
+    """The id of the process that is writing an output, or None. Asking takes nothing from anybody."""
+    lock = lock_of(path)
+    if lock in Claim._held:
+        # Closing any handle of the file would end our own lock.
+        return os.getpid()
+    try:
+        handle = os.open(lock, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        found = fcntl.fcntl(handle, fcntl.F_GETLK, _asked_lock())
+    finally:
+        os.close(handle)
+    kind, pid = _read_lock(found)
+    return None if kind == fcntl.F_UNLCK else pid
+
+
+def _asked_lock() -> bytes:
+    """A struct flock that asks for the whole file, as Linux or macOS has it."""
+    if sys.platform == "darwin":
+        return pack("qqihh", 0, 0, 0, fcntl.F_WRLCK, os.SEEK_SET)
+    return pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
+
+def _read_lock(found: bytes) -> tuple[int, int]:
+    """The kind of lock in the way, and who has it."""
+    if sys.platform == "darwin":
+        _, _, pid, kind, _ = unpack("qqihh", found)
+    else:
+        kind, _, _, _, pid = unpack("hhqqi", found)
+    return kind, pid

@@ -157,7 +157,7 @@ def _stages(
         ]
         first = steps[0]
         source = items_of(first, strict=options.strict)
-        run(links, source, on_progress=report.rows)
+        run(links, source, on_progress=report.stages(steps))
     for step, (done, _) in zip(steps, settled, strict=True):
         report.made(step.output, anew=not done)
 
@@ -181,7 +181,7 @@ def _eval(step: EvalStep, ledger: Ledger, sessions: Sessions, options: Options, 
             stage=step.eval, path=step.output, identity=identity, session=sessions.opener(step.engine)
         )
         source = items_of(step, strict=options.strict)
-        run([link], source, on_progress=report.rows)
+        run([link], source, on_progress=report.stages([step]))
     # A kill between the two leaves the verdicts without their numbers.
     if "numbers" not in (manifest.read(step.output) or {}):
         numbers = [to_json(number) for number in step.eval.numbers(_verdicts(step.output))]

@@ -1,4 +1,4 @@
-"""What a run says while it goes: a live line on a terminal, plain lines in a log, a closing line a step."""
+"""What a run says while it goes: a bar a step on a terminal, plain lines in a log, a closing line a step."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cai import manifest, trained
-from cai.pipeline import Progress
+from cai.pace import Course, Pace, Standing, duration
+from cai.pipeline import OnProgress
+from cai.steps import EvalStep, StageStep
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.status import Status
+    from rich.progress import Progress, TaskID
 
 # Seconds between two lines about the same step in a log.
 LOG_EVERY = 20.0
@@ -22,7 +24,7 @@ SEEN = ("loss", "reward", "kl")
 class Reporter(Protocol):
     """Told how far a run is. All of it is for people: nothing here decides anything."""
 
-    def rows(self, links: Sequence[Progress]) -> None: ...
+    def stages(self, steps: Sequence[StageStep | EvalStep]) -> OnProgress: ...
 
     def training(self, name: str) -> "TrainReport": ...
 
@@ -40,8 +42,8 @@ class TrainReport(Protocol):
 class Quiet:
     """Says nothing."""
 
-    def rows(self, links: Sequence[Progress]) -> None:
-        return None
+    def stages(self, steps: Sequence[StageStep | EvalStep]) -> OnProgress:
+        return lambda links: None
 
     def training(self, name: str) -> TrainReport:
         return lambda done, total, metrics: None
@@ -53,43 +55,98 @@ class Quiet:
         return None
 
 
-class Lines:
-    """Writes to stderr, so that stdout stays what a command was asked for."""
+class Display(Protocol):
+    """Where standings are shown: steps are begun, shown again and again, and closed with a line."""
 
-    def __init__(self, console: "Console", status: "Status | None") -> None:
-        self._console, self._status = console, status
-        self._last = time.monotonic()
+    def begin(self, names: Sequence[str]) -> None: ...
 
-    def rows(self, links: Sequence[Progress]) -> None:
-        self._now(", ".join(_so_far(link) for link in links))
+    def show(self, standings: Sequence[Standing]) -> None: ...
+
+    def close(self, name: str, line: str) -> None: ...
+
+
+class Told:
+    """Tells a display what it is told itself."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+
+    def stages(self, steps: Sequence[StageStep | EvalStep]) -> OnProgress:
+        course = Course(steps)
+        self._display.begin([step.output.stem for step in steps])
+        return lambda links: self._display.show(course.standings(links))
 
     def training(self, name: str) -> TrainReport:
+        pace = Pace()
+        self._display.begin([name])
+
         def report(done: int, total: int, metrics: Mapping[str, float]) -> None:
-            seen = [f"{one} {metrics[one]:.4f}" for one in SEEN if one in metrics]
-            self._now(", ".join([f"{name}: step {done} of {total}", *seen]))
+            facts = tuple(f"{one} {metrics[one]:.4f}" for one in SEEN if one in metrics)
+            left = pace.left(done, total - done)
+            self._display.show([Standing(name=name, done=done, total=total, left=left, facts=facts)])
 
         return report
 
     def made(self, output: Path, *, anew: bool) -> None:
-        self._close(f"{output}: {outcome(manifest.read(output) or {}, anew=anew)}")
+        line = f"{output}: {outcome(manifest.read(output) or {}, anew=anew)}"
+        self._display.close(output.stem, line)
 
     def trained(self, folder: Path, *, anew: bool) -> None:
-        self._close(f"{folder}: {training_outcome(trained.summary(folder), anew=anew)}")
+        line = f"{folder}: {training_outcome(trained.summary(folder), anew=anew)}"
+        self._display.close(folder.name, line)
 
-    def _now(self, text: str) -> None:
-        if self._status is not None:
-            self._status.update(text)
-        elif time.monotonic() - self._last >= LOG_EVERY:
-            self._close(text)
 
-    def _close(self, text: str) -> None:
+class Log:
+    """Plain lines, not more than one in `LOG_EVERY` seconds besides the closing ones."""
+
+    def __init__(self, console: "Console") -> None:
+        self._console = console
         self._last = time.monotonic()
-        self._console.print(text)
+
+    def begin(self, names: Sequence[str]) -> None:
+        return None
+
+    def show(self, standings: Sequence[Standing]) -> None:
+        if time.monotonic() - self._last >= LOG_EVERY:
+            self.close("", "; ".join(map(in_a_line, standings)))
+
+    def close(self, name: str, line: str) -> None:
+        self._last = time.monotonic()
+        self._console.print(line)
+
+
+class Bars:
+    """A bar for each step at work. What is shown is drawn by a thread, a few times a second."""
+
+    def __init__(self, progress: "Progress") -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def begin(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name not in self._tasks:
+                self._tasks[name] = self._progress.add_task(name, total=None, of="", facts="", left="")
+
+    def show(self, standings: Sequence[Standing]) -> None:
+        for one in standings:
+            self._progress.update(
+                self._tasks[one.name],
+                completed=one.done,
+                total=one.total,
+                of=_of(one),
+                facts=", ".join(one.facts),
+                left="" if one.left is None else f"{duration(one.left)} left",
+            )
+
+    def close(self, name: str, line: str) -> None:
+        if name in self._tasks:
+            self._progress.remove_task(self._tasks.pop(name))
+        self._progress.console.print(line)
 
 
 @contextmanager
 def reporter(quiet: bool) -> Iterator[Reporter]:
-    """What fits where stderr goes."""
+    """What fits where stderr goes; stdout stays what a command was asked for."""
     if quiet:
         yield Quiet()
         return
@@ -97,17 +154,28 @@ def reporter(quiet: bool) -> Iterator[Reporter]:
 
     stderr = console(stderr=True)
     if not stderr.is_terminal:
-        yield Lines(stderr, None)
+        yield Told(Log(stderr))
         return
-    with stderr.status("") as status:
-        yield Lines(stderr, status)
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    texts = [TextColumn(f"{{task.{field}}}", markup=False) for field in _FIELDS]
+    columns = (texts[0], BarColumn(bar_width=24), *texts[1:])
+    with Progress(*columns, console=stderr, transient=True, refresh_per_second=4) as progress:
+        yield Told(Bars(progress))
 
 
-def _so_far(link: Progress) -> str:
-    parts = [f"{link.name}: {count(link.rows, 'row')}"]
-    parts += [count(link.rejects, "reject")] if link.rejects else []
-    parts += [f"{link.speed:,.0f} tokens/s"] if link.tokens else []
-    return ", ".join(parts)
+_FIELDS = ("description", "fields[of]", "fields[facts]", "fields[left]")
+
+
+def in_a_line(standing: Standing) -> str:
+    """responses: 412 of 1,250, 2 rejects, 1,204 tokens/s, 3 min left"""
+    left = () if standing.left is None else (f"{duration(standing.left)} left",)
+    return ", ".join((f"{standing.name}: {_of(standing)}", *standing.facts, *left))
+
+
+def _of(standing: Standing) -> str:
+    whole = "" if standing.total is None else f" of {standing.total:,}"
+    return f"{standing.done:,}{whole}"
 
 
 def outcome(found: Mapping[str, Any], *, anew: bool) -> str:

@@ -18,7 +18,7 @@ from struct import pack, unpack
 from typing import Any, Literal
 
 from cai import manifest
-from cai.claim import Claim, lock_of
+from cai.claim import Claim, holder_of, lock_of
 from cai.clock import Clock
 from cai.compact import Sorter
 from cai.errors import CaiError
@@ -30,6 +30,8 @@ from cai.whole_file import WholeFile, sync_folder
 
 # How much of a run the kernel may still hold in memory when the power goes.
 _SYNC_SECONDS = 10.0
+# How old the counts in an unfinished manifest may be, for whoever looks at a run while it goes.
+_TELL_SECONDS = 2.0
 
 
 def journal_of(output: Path) -> Path:
@@ -150,7 +152,7 @@ class Output:
         self._kept = Sorter()
         self._asked = 0
         self._closing = 0.0
-        self._synced = time.monotonic()
+        self._synced = self._told = time.monotonic()
         self.share(Clock())
 
     def share(self, clock: Clock) -> None:
@@ -185,8 +187,8 @@ class Output:
         prompt, cached, generated = tokens
         self._asked += prompt - cached + generated
         self._clock.count(prompt - cached + generated)
-        if time.monotonic() - self._synced > _SYNC_SECONDS:
-            self._sync()
+        if time.monotonic() - self._told > _TELL_SECONDS:
+            self._tell()
         return kept
 
     def finish(self) -> None:
@@ -238,11 +240,14 @@ class Output:
             "tokens": {"prompt": prompt, "cached": cached, "generated": generated},
         }
 
-    def _sync(self) -> None:
+    def _tell(self) -> None:
+        """Say in the manifest how far it is; now and then, wait until the journal is on the disk."""
+        self._told = time.monotonic()
         with writing(self.path):
-            self._journal.sync()
+            if self._told - self._synced > _SYNC_SECONDS:
+                self._journal.sync()
+                self._synced = self._told
             manifest.write(self.path, self._described(), durable=False)
-        self._synced = time.monotonic()
 
 
 def _begin(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,14 +283,23 @@ def finish(path: Path, described: Mapping[str, Any], files: Mapping[str, Any]) -
     sync_folder(path.parent)
 
 
+# "running": another process, or this one, is writing it now.
+State = Literal["complete", "running", "partial"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Listing:
     """One output of a run, or one trained model: its manifest, and how far it is."""
 
     name: str
     path: Path
-    state: Literal["complete", "partial"]
+    state: State
     manifest: Mapping[str, Any]
+
+
+def unfinished(path: Path) -> State:
+    """The state of what is not complete: whether anybody is at it."""
+    return "partial" if holder_of(path) is None else "running"
 
 
 def runs_in(folder: Path) -> list[Listing]:
@@ -296,6 +310,6 @@ def runs_in(folder: Path) -> list[Listing]:
     for path, described in outputs + models:
         found = manifest.load(described)
         if found is not None:
-            state: Literal["complete", "partial"] = "complete" if found.get("complete", True) else "partial"
+            state: State = "complete" if found.get("complete", True) else unfinished(path)
             listed.append(Listing(name=path.stem, path=path, state=state, manifest=found))
     return sorted(listed, key=lambda one: str(one.manifest.get("started", "")))

@@ -10,6 +10,7 @@ from typing import Any
 from cai import manifest
 from cai.claim import Claim
 from cai.errors import CaiError
+from cai.mix import mixed
 from cai.steps import TrainStep, model_of
 
 NOTE = "cai.json"
@@ -53,6 +54,21 @@ def left_out(folder: Path) -> dict[str, int]:
     return dict(counts)
 
 
+def under_way(folder: Path) -> str | None:
+    """How far the training of a model is that is not whole yet, in words; None where none was begun."""
+    # As cai.training.fit and cai.training.checkpoint call them, whose import takes torch along.
+    work = folder.with_name(f"{folder.name}.training")
+    if folder.exists() or not work.is_dir():
+        return None
+    try:
+        written = (work / "metrics.jsonl").read_bytes()
+        # What follows the last newline is being written.
+        metrics = json.loads(written[: written.rfind(b"\n")].rsplit(b"\n", 1)[-1])
+        return f"step {metrics['step']}, loss {metrics['loss']:.4f}"
+    except (OSError, KeyError, ValueError):
+        return "no step yet"
+
+
 def discard(folder: Path) -> None:
     """Delete a model and what is left of its training; `CaiError` for a folder that is none of ours."""
     from cai.training.fit import work_folder
@@ -76,15 +92,9 @@ def train(step: TrainStep, identity: Mapping[str, Any], report: Any) -> dict[str
     `report(done, total, metrics)` is called after each optimizer step.
     """
     from cai.model_folder import resolve
-    from cai.rows import read_rows
     from cai.training.fit import fit
 
-    sources: list[Any] = []
-    unusable: Counter[str] = Counter()
-    for path, weight in zip(step.inputs, step.weights, strict=True):
-        rows, reasons = step.objective.sources(read_rows(path, step.objective.takes), weight)
-        sources += rows
-        unusable.update(reasons)
+    sources, unusable = mixed(step)
     about = {
         # The folder is there whole or not at all, and this note with it.
         "complete": True,

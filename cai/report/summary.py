@@ -12,7 +12,7 @@ from cai.evals._numbers import from_json
 from cai.recipe import output_names
 from cai.records import Comparison
 from cai.rows import read_rows
-from cai.runs import Listing, runs_in
+from cai.runs import Listing, runs_in, unfinished
 from cai.shards import name_of
 
 ABSENT = "not begun"
@@ -100,6 +100,27 @@ def summarise(run: Path) -> Summary:
     A recipe's steps stand in its order, all else in the order of making. Shards that were merged are left
     out: what they took is in the sums of the whole.
     """
+    found = _outputs(run)
+    complete = [listing for listing in found.values() if listing is not None and listing.state == "complete"]
+    return Summary(
+        run=run,
+        lines=_lines(run, found),
+        tables=tuple(_table(listing) for listing in complete if "numbers" in listing.manifest),
+        orders=tuple(filter(None, map(_orders, complete))),
+    )
+
+
+def lines_of(run: Path) -> tuple[Line, ...]:
+    """The lines of the summary alone: no file of rows is read for them."""
+    return _lines(run, _outputs(run))
+
+
+def _lines(run: Path, found: Mapping[str, Listing | None]) -> tuple[Line, ...]:
+    return tuple(_line(name, listing, run) for name, listing in found.items())
+
+
+def _outputs(run: Path) -> dict[str, Listing | None]:
+    """What a run's folder holds by name; None for a step that has made nothing yet."""
     if not run.is_dir():
         raise CaiError(f"there is no run '{run}'", next="cai runs lists them")
     found = {listing.name: listing for listing in runs_in(run)}
@@ -107,16 +128,10 @@ def summarise(run: Path) -> Summary:
         del found[name]
     recipe = run / "recipe.toml"
     order = output_names(recipe) if recipe.is_file() else []
-    if not found and not order:
+    training = [path.stem for path in sorted(run.glob("*.training"))]
+    if not (found or order or training):
         raise CaiError(f"there is nothing of a run in '{run}'", next="cai runs lists the runs")
-    names = [*order, *(name for name in found if name not in order)]
-    complete = [found[name] for name in names if name in found and found[name].state == "complete"]
-    return Summary(
-        run=run,
-        lines=tuple(_line(name, found.get(name), run) for name in names),
-        tables=tuple(_table(listing) for listing in complete if "numbers" in listing.manifest),
-        orders=tuple(filter(None, map(_orders, complete))),
-    )
+    return {name: found.get(name) for name in dict.fromkeys([*order, *found, *training])}
 
 
 def _is_merged(name: str, found: Mapping[str, Listing]) -> bool:
@@ -127,8 +142,9 @@ def _is_merged(name: str, found: Mapping[str, Listing]) -> bool:
 
 def _line(name: str, listing: Listing | None, run: Path) -> Line:
     if listing is None:
-        training = (run / f"{name}.training").is_dir()
-        return Line(name=name, kind="", state="partial" if training else ABSENT)
+        note = trained.under_way(run / name)
+        state = ABSENT if note is None else unfinished(run / name)
+        return Line(name=name, kind="", state=state, note=note or "")
     identity = listing.manifest["identity"]
     if "objective" in identity:
         return _trained(listing)
