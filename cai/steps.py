@@ -46,7 +46,8 @@ class StageStep:
 class TrainStep:
     """Rows in, a model folder out.
 
-    `model` is the engine whose model is trained; `weights`, one an input, mix the data.
+    `model` is the engine whose model is trained. `weights`, one an input, are what each of its rows counts;
+    `shares`, where given, what all rows of each input come to.
     """
 
     name: str
@@ -57,6 +58,7 @@ class TrainStep:
     inputs: tuple[Path, ...]
     weights: tuple[float, ...]
     output: Path
+    shares: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,17 +189,27 @@ def _stands_for(part: Path, whole: Path) -> bool:
     return made is not None and other is not None and manifest.whole(made["identity"]) == other["identity"]
 
 
-def check_weights(value: Any, inputs: int, where: str) -> tuple[float, ...]:
+def check_weights(value: Any, inputs: int, where: str, key: str = "weights") -> tuple[float, ...]:
     """How much each input counts in training; all alike when nothing is said."""
     if value is None:
         return (1.0,) * inputs
     numbers = isinstance(value, list | tuple) and all(type(item) in (int, float) for item in value)
     if not numbers or not all(item > 0 for item in value):
-        raise mistyped(value, "a list of numbers above 0", "weights", where)
+        raise mistyped(value, "a list of numbers above 0", key, where)
     if len(value) != inputs:
-        uneven = f"weights and inputs differ in number ({len(value)} and {inputs})"
-        raise CaiError(uneven, where=where, next="give one weight for each input")
+        uneven = f"{key} and inputs differ in number ({len(value)} and {inputs})"
+        raise CaiError(uneven, where=where, next=f"give one {key.removesuffix('s')} for each input")
     return tuple(float(item) for item in value)
+
+
+def check_shares(table: Mapping[str, Any], inputs: int, where: str) -> tuple[float, ...] | None:
+    """What all rows of each input come to, if a table says so in place of weights."""
+    if table.get("shares") is None:
+        return None
+    if table.get("weights") is not None:
+        both = "'weights' and 'shares' are both given"
+        raise CaiError(both, where=where, next="leave one out: weights are each row's, shares each file's")
+    return check_weights(table["shares"], inputs, where, "shares")
 
 
 def check_limit(limit: int | None, inputs: Iterable[Path], shard: Shard | None, where: str) -> None:
