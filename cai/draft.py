@@ -20,6 +20,7 @@ from cai.steps import (
     TrainStep,
     asks,
     check_limit,
+    check_shares,
     check_weights,
     engine_of,
     input_file,
@@ -33,7 +34,7 @@ from cai.steps import (
 KINDS = ("stage", "train", "eval")
 COMMON = {
     "stage": ("name", "stage", "engine", "from", "limit", "part"),
-    "train": ("name", "train", "model", "from", "weights"),
+    "train": ("name", "train", "model", "from", "weights", "shares"),
     "eval": ("name", "eval", "engine", "models", "from", "limit", "part"),
 }
 
@@ -135,6 +136,7 @@ def _add_train(draft: Draft, table: Mapping[str, Any], where: str) -> None:
             inputs=inputs,
             weights=weights,
             output=output,
+            shares=check_shares(table, len(inputs), where),
         )
     )
     draft.makes[name] = None

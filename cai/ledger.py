@@ -71,6 +71,7 @@ class Ledger:
                 "model": model,
                 "inputs": inputs,
                 "weights": list(step.weights),
+                **({} if step.shares is None else {"shares": list(step.shares)}),
             }
         if isinstance(step, EvalStep):
             plugin = {"eval": {"kind": step.kind, **keys_of(step.eval)}}

@@ -19,7 +19,8 @@ from cai.training.settings import TrainSettings
     "--reward", metavar="REWARD", help="What scores answers (ppo, grpo, rloo): a folder, file.py:function."
 )
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A key of the objective's own.")
-@click.option("--weights", metavar="W,W,...", help="How much each file's rows count, one number a file.")
+@click.option("--weights", metavar="W,W,...", help="How much each row of a file counts, one number a file.")
+@click.option("--shares", metavar="S,S,...", help="Or what all rows of a file come to, one number a file.")
 @click.option("--redo", is_flag=True, help="Throw away what is there and train anew.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -32,6 +33,7 @@ def train(
     reward: str | None,
     pairs: tuple[str, ...],
     weights: str | None,
+    shares: str | None,
     redo: bool,
     dry_run: bool,
     quiet: bool,
@@ -47,7 +49,7 @@ def train(
         --epochs 3 --batch-size 16 --lr 5e-4
     """
     from cai.execute import Options, execute
-    from cai.steps import TrainStep, check_weights, engine_of, input_file, training_keys
+    from cai.steps import TrainStep, check_shares, check_weights, engine_of, input_file, training_keys
 
     table = options.given({**settings, "reward": reward})
     for key, value in options.settings(pairs, "--set").items():
@@ -61,7 +63,9 @@ def train(
             f"'{output}' is no name for a model folder", where="--output", next="leave out .jsonl"
         )
     with options.usage(where):
-        shares = check_weights(_numbers(weights), len(inputs), where)
+        mix = {"weights": _numbers(weights, "--weights"), "shares": _numbers(shares, "--shares")}
+        each = check_weights(mix["weights"], len(inputs), where)
+        whole = check_shares(mix, len(inputs), where)
         trained, loop = training_keys(objective, table, where)
     step = TrainStep(
         name=folder.name,
@@ -70,18 +74,17 @@ def train(
         settings=loop,
         model=engine_of({"type": "local", "model": model}, "--model"),
         inputs=tuple(input_file(item, where) for item in inputs),
-        weights=shares,
+        weights=each,
         output=folder,
+        shares=whole,
     )
     execute((step,), Options(redo=(step.name,) if redo else (), dry_run=dry_run, quiet=quiet))
 
 
-def _numbers(text: str | None) -> list[float] | None:
+def _numbers(text: str | None, option: str) -> list[float] | None:
     if text is None:
         return None
     try:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise UsageError(
-            f"'{text}' is no list of numbers", where="--weights", next="write 1.0,0.5"
-        ) from error
+        raise UsageError(f"'{text}' is no list of numbers", where=option, next="write 1.0,0.5") from error
