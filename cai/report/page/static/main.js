@@ -45,7 +45,7 @@ function rowsSection() {
     "section",
     { id: "rows", class: "part" },
     el("h2", {}, "Rows"),
-    el("p", { class: "about" }, `${facts.rows.about} Words are searched in all texts; key:value finds what an eval or a request's own keys say. Keys: / search, j and k next and previous row, Escape clear.`),
+    el("p", { class: "about" }, `${facts.rows.about} Words (and "phrases in quotes") are searched in all texts; key:value finds what an eval or a request's own keys say. Keys: / search, j and k next and previous row, Escape clear.`),
     el("div", { class: "filters" }, search, selects),
     found,
     el("div", { class: "browser" }, list.box, shown),

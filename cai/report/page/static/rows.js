@@ -53,9 +53,9 @@ function searched(row) {
   return parts.join("\n").toLowerCase();
 }
 
-// The words of a query; what stands in quotes is one.
+// The words of a query; what stands in quotes is one, also before the second quote is typed.
 function terms(query) {
-  return [...query.toLowerCase().matchAll(/"([^"]+)"|(\S+)/g)].map((match) => match[1] || match[2]);
+  return [...query.toLowerCase().matchAll(/"([^"]+)"?|([^\s"]+)/g)].map((match) => match[1] || match[2]);
 }
 
 // Positions of the rows that hold every word and have every chosen value.
