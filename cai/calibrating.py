@@ -52,7 +52,10 @@ def sample(comparisons: Iterable[Comparison], gold: Gold, annotator: str | None 
         raise CaiError(mixed, next="give the comparisons of one model")
     if not any(found.values()):
         whose = f"of '{annotator}' " if annotator else ""
-        raise CaiError(f"no verdict {whose}that '{gold.source}' knows the truth of", next="give others")
+        raise CaiError(
+            f"no verdict {whose}that '{gold.source}' knows the truth of",
+            next="give comparisons that both have to do with",
+        )
     [((name, weights), judged)] = found.items()
     return Sample(annotator=name, weights=weights, judged=tuple(judged))
 

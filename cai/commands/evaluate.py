@@ -69,6 +69,7 @@ def evaluate(
         --prompts prompts/benign.jsonl --prompts prompts/borderline.jsonl -o runs/x/refusals.jsonl
     cai eval runs/x/comparisons.jsonl --eval judge -o runs/x/judge.jsonl
     """
+    from cai.draft import NoEngineError
     from cai.execute import Options, execute
     from cai.recipe import steps_of
     from cai.report.terminal import print_numbers
@@ -97,7 +98,10 @@ def evaluate(
         table |= {"from": list(prompts), "models": list(models)}
         engines |= models
     with options.usage("cai eval"):
-        steps = steps_of(table, engines, path.parent, "cai eval", shard)
+        try:
+            steps = steps_of(table, engines, path.parent, "cai eval", shard)
+        except NoEngineError as error:
+            raise UsageError(f"eval '{name}' asks a model itself", next="say which: --by MODEL") from error
     redone = tuple(step.name for step in steps) if redo else ()
     execute(steps, Options(redo=redone, dry_run=dry_run, strict=strict, quiet=quiet))
     if not dry_run and not quiet:

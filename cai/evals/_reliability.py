@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 BINS = 10
 _HALVINGS = 40
+_DIGITS = 9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,8 @@ class Judged:
 
     @property
     def confidence(self) -> float:
-        return max(self.p, 1 - self.p)
+        # Rounded, so that p and 1 - (1 - p) are one confidence and fall into one bin.
+        return round(max(self.p, 1 - self.p), _DIGITS)
 
     @property
     def right(self) -> float:
