@@ -25,6 +25,7 @@ from cai.engines import Options, Reply, Request, Sampling
 from cai.errors import CaiError, suggest
 from cai.frames import check_names, closed, tags, transcript
 from cai.judges import Unreadable
+from cai.judges._mass import check_min_mass, no_verdict
 from cai.records import Messages, assistant, digest, user
 from cai.stages import Asking
 
@@ -48,7 +49,7 @@ class Question:
     reason: bool = False
 
     def __post_init__(self) -> None:
-        check_names("request", self.request, {*self.fills, *(SHOWN if self.fenced else ())})
+        check_names("request", self.request, {*self.filled, *(SHOWN if self.fenced else ())})
         if self.fenced:
             tags(self.request, SHOWN)
         for label in self.options:
@@ -86,6 +87,11 @@ class Question:
     def fingerprint(self) -> str:
         return digest("question", self.request, self.options, self.verdict, self.reason)
 
+    @property
+    def filled(self) -> frozenset[str]:
+        """The names that this question's request must have beside conversation and answer."""
+        return self.fills
+
     def messages(self, prompt: Messages, answer: str, **filled: str) -> Messages:
         """The chat that asks about `answer` to `prompt`."""
         template = Template(self.request)
@@ -109,6 +115,8 @@ class Opinion:
 
     probabilities: Mapping[str, float]
     note: str = ""
+    model: str = ""
+    weights: str = ""
 
     @property
     def says(self) -> str:
@@ -126,8 +134,7 @@ class Questioning:
     )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_mass <= 1:
-            raise ValueError(f"'min_mass' is {self.min_mass:g}; write a number from 0 to 1")
+        check_min_mass(self.min_mass)
         if self.max_tokens is not None and self.max_tokens < 1:
             raise ValueError(f"'max_tokens' is {self.max_tokens}; write a number above 0")
 
@@ -139,8 +146,19 @@ class Questioning:
     def put(
         self, question: Question, prompt: Messages, answer: str, **filled: str
     ) -> Asking[Opinion | Unreadable]:
-        """Ask `question` about `answer` to `prompt`. Reasoning is greedy, so no seed is needed."""
-        messages = question.messages(prompt, answer, **filled)
+        """Ask `question` about `answer` to `prompt`; without a likeliest label there is no opinion."""
+        opinion = yield from self.ask(question, question.messages(prompt, answer, **filled))
+        if isinstance(opinion, Unreadable):
+            return opinion
+        labels = opinion.probabilities
+        first, second, *_ = sorted(labels, key=lambda label: -labels[label])
+        if labels[first] == labels[second]:
+            tied = f"no verdict: {first} and {second} are equally likely"
+            return Unreadable(reason=tied, raw=opinion.note)
+        return opinion
+
+    def ask(self, question: Question, messages: Messages) -> Asking[Opinion | Unreadable]:
+        """Ask in these messages, which end with the question's. Reasoning is greedy, so no seed is needed."""
         reasoning = ""
         if question.reason:
             written = yield from self._reasoning(question, messages)
@@ -155,17 +173,17 @@ class Questioning:
         """P(label) = p(its options) / p(all options), where all together have at least `min_mass`."""
         if reply.error:
             return Unreadable(reason=f"engine: {reply.error}", raw=reasoning)
+        if missing := no_verdict(reply.logps, self.min_mass):
+            return Unreadable(reason=missing, raw=reasoning)
         weights = [math.exp(logp) for logp in reply.logps]
         mass = math.fsum(weights)
-        if mass < self.min_mass or mass == 0:
-            missing = f"no verdict: the options have {mass:.3f} of the probability"
-            return Unreadable(reason=missing, raw=reasoning)
         shares = {option: weight / mass for option, weight in zip(question.listed, weights, strict=True)}
-        labels = dict(question.by_label(shares))
-        first, second, *_ = sorted(labels, key=lambda label: -labels[label])
-        if labels[first] == labels[second]:
-            return Unreadable(reason=f"no verdict: {first} and {second} are equally likely", raw=reasoning)
-        return Opinion(probabilities=labels, note=reasoning)
+        return Opinion(
+            probabilities=dict(question.by_label(shares)),
+            note=reasoning,
+            model=reply.model,
+            weights=reply.weights,
+        )
 
     def _reasoning(self, question: Question, messages: Messages) -> Asking[str | Unreadable]:
         """What the model writes before its verdict."""

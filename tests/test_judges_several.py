@@ -160,13 +160,37 @@ def test_an_answer_cannot_close_its_fence() -> None:
     [
         ({"temperature": 0.0}, "t: 'temperature' is 0; write a number above 0"),
         ({"min_mass": 2.0}, "t: 'min_mass' is 2; write a number from 0 to 1"),
-        ({"clamp": 1}, "t: unknown key 'clamp'; known: few_shots, min_mass, question, temperature"),
+        (
+            {"clamp": 1},
+            "t: unknown key 'clamp'; known: few_shots, max_tokens, min_mass, question, temperature",
+        ),
+        ({"max_tokens": 9}, "t: 'max_tokens' has no use: the question asks for no reasoning; take it out"),
+        (
+            {"question": "organism-rating", "few_shots": "rating"},
+            "t: 'few_shots' show ratings by $preference, read at once; 'question' asks otherwise",
+        ),
     ],
 )
 def test_a_bad_score_judge_is_named(table: dict[str, object], message: str) -> None:
     with pytest.raises(CaiError) as raised:
         Appointed.from_toml({"type": "score", **table}, "t")
     assert str(raised.value) == message
+
+
+def test_a_rating_may_follow_reasoning_and_the_critic_s_wording() -> None:
+    def critic(request: Request) -> Reply:
+        good = request.messages[-2] == assistant("good")
+        if isinstance(request.want, Sampling):
+            return Reply(text=f"It is {'fine' if good else 'rude'}.", model="m", weights="w")
+        return options(0.2 if good else 0.7)  # of "This should be changed.", which is 0
+
+    judge = Appointed.from_toml({"type": "score", "question": "organism-rating", "temperature": 0.5}, "t")
+    verdict, asked = drive_asked(judge.judge.judge(PROMPT, "good", "bad", KIND, 7), critic)
+    assert verdict.scores == pytest.approx((0.8, 0.3), abs=1e-12)
+    assert verdict.p_first == pytest.approx(1 / (1 + math.exp(-1)), abs=1e-12)
+    assert verdict.note == "[of the first answer]\nIt is fine.\n[of the second answer]\nIt is rude."
+    assert asked[0].messages[-1]["content"].startswith("Critique request: c\n")
+    assert [one.prefix for one in asked[2:]] == ["It is fine.", "It is rude."]
 
 
 SCALE = Rating.from_toml("rating", "t")

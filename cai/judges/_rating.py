@@ -6,8 +6,10 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
+from string import Template
 from typing import Any, ClassVar
 
+from cai.constitution import Principle
 from cai.few_shots import lines
 from cai.questions import Question
 from cai.records import Message, Messages, assistant, digest, user
@@ -15,14 +17,13 @@ from cai.records import Message, Messages, assistant, digest, user
 
 @dataclass(frozen=True, kw_only=True)
 class Rating(Question):
-    """What is asked about one answer; $preference is filled with a principle's.
+    """What is asked about one answer; $preference, or $critique in its place, is filled with a principle's.
 
     The options are whole numbers, from 0 to 10 or some of these, the higher the better.
     """
 
     labels: ClassVar[tuple[str, ...]] = tuple(map(str, range(11)))
     needless: ClassVar[frozenset[str]] = frozenset(labels)
-    fills: ClassVar[frozenset[str]] = frozenset({"preference"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -30,15 +31,21 @@ class Rating(Question):
             raise ValueError("'options' has no two numbers; a scale needs them")
         if any(len(texts) > 1 for texts in self.options.values()):
             raise ValueError("'options' has several texts for a number; leave one of them")
-        if self.reason:
-            raise ValueError("'reason' is true, and a rating is read at once; take it out")
-        if not self.verdict.strip():
-            raise ValueError("'verdict' is empty; write what the number follows")
 
-    @cached_property
-    def numbers(self) -> tuple[int, ...]:
-        """What each of the listed options stands for."""
-        return tuple(int(label) for label, texts in self.options.items() if texts)
+    @property
+    def filled(self) -> frozenset[str]:
+        return frozenset(
+            {"critique" if "critique" in Template(self.request).get_identifiers() else "preference"}
+        )
+
+    @property
+    def scale(self) -> frozenset[int]:
+        """The numbers that it can be answered with."""
+        return frozenset(int(label) for label, texts in self.options.items() if texts)
+
+    def about(self, prompt: Messages, answer: str, principle: Principle) -> Messages:
+        """The chat that asks about `answer` under a principle."""
+        return self.messages(prompt, answer, **{name: getattr(principle, name) for name in self.filled})
 
     def said(self, rating: int) -> str:
         """The whole reply that gives this rating."""
@@ -69,6 +76,16 @@ class RatingShots:
     @cached_property
     def fingerprint(self) -> str:
         return digest("rating shots", [asdict(shot) for shot in self.shots])
+
+    def check(self, question: Rating) -> None:
+        """Refuse, with a `ValueError`, a question that these demonstrate nothing of."""
+        if question.reason or "preference" not in question.filled:
+            raise ValueError(
+                "'few_shots' show ratings by $preference, read at once; 'question' asks otherwise"
+            )
+        for shot in self.shots:
+            if shot.rating not in question.scale:
+                raise ValueError(f"'few_shots' has a rating of {shot.rating}, which is none of the options")
 
     def messages(self, question: Rating) -> Messages:
         """The demonstrations as one dialogue."""

@@ -11,13 +11,12 @@ from functools import cache
 
 from cai.config import key
 from cai.constitution import Principle
-from cai.engines import Options, Reply, Request
 from cai.judges import Unreadable, Verdict
 from cai.judges._apart import by_difference
-from cai.judges._mass import check_min_mass, no_verdict
 from cai.judges._rating import Rating, RatingShots
+from cai.questions import Opinion, Questioning
 from cai.records import Messages
-from cai.stages import Asking
+from cai.stages import Asking, together
 from cai.stages._asking import lead
 
 
@@ -27,56 +26,57 @@ def _rating() -> Rating:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
-    """One request an answer; nothing is sampled, and neither answer is seen beside the other.
+class Score(Questioning):
+    """One request an answer, or two where the question asks for reasoning.
 
+    Neither answer is seen beside the other.
     P(first) = sigmoid((rating of first - rating of second) / temperature).
     """
 
     question: Rating = key(factory=_rating, help="What is asked about an answer: a TOML file [rating].")
     few_shots: RatingShots | None = key(None, "Demonstrations: a JSON lines file.")
-    min_mass: float = key(0.1, "The least probability that all numbers together must have.")
     temperature: float = key(1.0, "How many points of rating stand for odds of e to 1.")
 
     def __post_init__(self) -> None:
-        check_min_mass(self.min_mass)
+        super().__post_init__()
+        self.check_reasoning(self.question)
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"'temperature' is {self.temperature:g}; write a number above 0")
-        for shot in self.few_shots.shots if self.few_shots else ():
-            if shot.rating not in self.question.numbers:
-                raise ValueError(f"'few_shots' has a rating of {shot.rating}, which is none of the options")
+        if self.few_shots:
+            self.few_shots.check(self.question)
 
     def judge(
         self, prompt: Messages, first: str, second: str, principle: Principle, seed: int
     ) -> Asking[Verdict | Unreadable]:
-        replies = yield [self._request(prompt, answer, principle) for answer in (first, second)]
-        for reply in replies:
-            if reply.error:
-                return Unreadable(reason=f"engine: {reply.error}")
-            if reason := no_verdict(reply.logps, self.min_mass):
-                return Unreadable(reason=reason)
-        one, other = map(self._expected, replies)
+        shots = self.few_shots.messages(self.question) if self.few_shots else ()
+        opinions = yield from together(
+            [
+                self.ask(self.question, lead(shots, self.question.about(prompt, answer, principle)))
+                for answer in (first, second)
+            ]
+        )
+        rated: list[Opinion] = []
+        for opinion in opinions:
+            if isinstance(opinion, Unreadable):
+                return opinion
+            rated.append(opinion)
+        one, other = map(_expected, rated)
         return Verdict(
             p_first=by_difference(one, other, self.temperature),
             orders=(),
             scores=(one, other),
-            model=replies[0].model,
-            weights=replies[0].weights,
+            note=_note(rated),
+            model=rated[0].model,
+            weights=rated[0].weights,
         )
 
-    def _request(self, prompt: Messages, answer: str, principle: Principle) -> Request:
-        shots = self.few_shots.messages(self.question) if self.few_shots else ()
-        asked = self.question.messages(prompt, answer, preference=principle.preference)
-        return Request(
-            messages=lead(shots, asked),
-            want=Options(options=self.question.listed),
-            prefix=self.question.verdict,
-        )
 
-    def _expected(self, reply: Reply) -> float:
-        """The mean rating under the options' probabilities."""
-        top = max(reply.logps)
-        shares = [math.exp(logp - top) for logp in reply.logps]
-        return math.fsum(
-            share * number for share, number in zip(shares, self.question.numbers, strict=True)
-        ) / math.fsum(shares)
+def _expected(opinion: Opinion) -> float:
+    """The mean rating under the numbers' probabilities."""
+    return math.fsum(p * int(label) for label, p in opinion.probabilities.items())
+
+
+def _note(rated: list[Opinion]) -> str:
+    if not any(opinion.note for opinion in rated):
+        return ""
+    return f"[of the first answer]\n{rated[0].note}\n[of the second answer]\n{rated[1].note}"
