@@ -19,7 +19,6 @@ from cai.report.summary import (
     summarise,
     table_of,
 )
-from cai.runs import runs_in
 from cai.terminal import console, sanitise
 
 if TYPE_CHECKING:
@@ -88,25 +87,6 @@ def print_numbers(verdicts: Path) -> None:
 def print_numbers_of(title: str, numbers: Sequence[Number]) -> None:
     """Print numbers that belong to no run."""
     _print_list(title, numbers, console())
-
-
-def print_runs(folder: Path) -> None:
-    """Print each run in `folder` with what is complete, partial or not begun."""
-    from cai.errors import CaiError
-
-    if not folder.is_dir():
-        raise CaiError(f"there is no folder '{folder}'", next="give the folder that holds your runs")
-    rows = []
-    for run in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if (run / "recipe.toml").is_file() or runs_in(run):
-            states = [line.state for line in summarise(run).lines]
-            counts = [f"{states.count(state)} {state}" for state in ("complete", "partial", ABSENT)]
-            rows.append([str(run), ", ".join(count for count in counts if not count.startswith("0 "))])
-    out = console()
-    if not rows:
-        out.print(f"there is no run in {folder}")
-    for row in rows:
-        out.print("  ".join(row))
 
 
 def _grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], out: "Console") -> None:
