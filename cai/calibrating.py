@@ -54,7 +54,7 @@ def sample(comparisons: Iterable[Comparison], gold: Gold, annotator: str | None 
         whose = f"of '{annotator}' " if annotator else ""
         raise CaiError(
             f"no verdict {whose}that '{gold.source}' knows the truth of",
-            next="give comparisons that both have to do with",
+            next="check both names",
         )
     [((name, weights), judged)] = found.items()
     return Sample(annotator=name, weights=weights, judged=tuple(judged))

@@ -149,8 +149,7 @@ def test_which_judge_is_meant() -> None:
     with pytest.raises(CaiError) as raised:
         sample(both, BETTER, "third")
     assert str(raised.value) == (
-        "no verdict of 'third' that 'meta:better' knows the truth of; "
-        "give comparisons that both have to do with"
+        "no verdict of 'third' that 'meta:better' knows the truth of; check both names"
     )
 
 
