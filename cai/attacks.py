@@ -19,7 +19,7 @@ from typing import Any
 
 from cai import shipped
 from cai.config import build, read_toml
-from cai.errors import CaiError, suggest
+from cai.errors import CaiError, RowError, suggest
 from cai.frames import check_names
 from cai.records import Message, Messages, Record, assistant, digest, draw, user
 from cai.stages._asking import lead
@@ -145,11 +145,9 @@ def attacked_from(record: Record, prompt: Messages, attack: str, at: int) -> Rec
 def unattacked(record: Record) -> Messages:
     """The dialogue that an attacked prompt was made of, but for a system message.
 
-    Raises `CaiError` for a record that the stage `attack` did not write.
+    Raises `RowError` for a record that the stage `attack` did not write.
     """
     if ATTACK not in record.meta:
-        raise CaiError(
-            f"'{ATTACK}' is missing", where=f"record {record.id}", next="give what the stage attack wrote"
-        )
+        raise RowError(f"'{ATTACK}' is missing", next="give what the stage attack wrote")
     length = int(record.meta[LENGTH])
     return (*record.prompt[len(record.prompt) - length : -1], user(str(record.meta[REQUEST])))

@@ -39,6 +39,10 @@ COMMON = {
 }
 
 
+class NoEngineError(CaiError):
+    """A step asks a model and names no engine."""
+
+
 @dataclass(kw_only=True)
 class Draft:
     """What is known while the steps are read from first to last.
@@ -253,9 +257,8 @@ def _asked(draft: Draft, table: Mapping[str, Any], plugin: Any, kind: str, where
     """The engine of a stage or eval that asks a model; None for one that does not."""
     if asks(plugin):
         if "engine" not in table:
-            raise CaiError(
-                "'engine' is missing", where=where, next=f"name one (known: {_listed(draft.engines)})"
-            )
+            known = _listed(draft.engines)
+            raise NoEngineError("'engine' is missing", where=where, next=f"name one (known: {known})")
         return _model(draft, table["engine"], "engine", where)
     if "engine" in table:
         raise CaiError(f"'{kind}' asks no model", where=where, next="take 'engine' out")

@@ -1,4 +1,4 @@
-"""The two errors a user meets. Anything else is a bug of ours and shows its traceback."""
+"""The errors a user meets. Anything else is a bug of ours and shows its traceback."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -21,6 +21,10 @@ class CaiError(Exception):
         head = f"{self.where}: " if self.where else ""
         tail = f"; {self.next}" if self.next else ""
         return f"{head}{self.what}{tail}"
+
+
+class RowError(CaiError):
+    """The row at hand is wrong. Who raises it sees only the row; the runner puts file and line before it."""
 
 
 class UsageError(CaiError):

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from cai.clock import Clock
 from cai.engines import Reply, Request, Session
-from cai.errors import CaiError
+from cai.errors import CaiError, RowError
 from cai.journal import Tokens
 from cai.records import Reject
 from cai.rows import Item, decode, items_for, key_of
@@ -202,7 +202,10 @@ class _Flow:
 
     def run(self, source: Iterable[Item]) -> None:
         for item in source:
-            self._start(0, item.at, item.key, item.value)
+            try:
+                self._start(0, item.at, item.key, item.value)
+            except RowError as error:
+                raise CaiError(error.what, where=item.where, next=error.next) from error
             self._report()
             while any(busy.full for busy in self._sessions.values()):
                 self._poll()

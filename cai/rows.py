@@ -54,12 +54,14 @@ _KINDS: Mapping[type, tuple[frozenset[str], str]] = {
 class Item:
     """What a stage works on: a row, all rows of one prompt, or the `Reject` of an unreadable line.
 
-    `at` says where it stands among all items of its files, those of other parts and shards included.
+    `at` says where it stands among all items of its files, those of other parts and shards included; `where`
+    is the file and line for a reader, of a group those of its first row.
     """
 
     key: bytes
     value: Any
     at: Place
+    where: str = ""
 
 
 class _Line(NamedTuple):
@@ -233,7 +235,7 @@ def _read_groups(kind: type[Any], paths: Sequence[Path], strict: bool, notes: So
                 yield items[0]
             else:
                 key = key_of(*(item.key for item in items))
-                yield Item(key, [item.value for item in items], items[0].at)
+                yield Item(key, [item.value for item in items], items[0].at, items[0].where)
     finally:
         for handle in handles:
             handle.close()
@@ -244,20 +246,21 @@ class _WrongFileError(CaiError):
 
 
 def _item(line: _Line, kind: type[Any], seen: Table, strict: bool) -> Item:
+    where = line.where
     try:
         fields = _parse(line)
         _check_kind(fields, kind, line.path)
         if kind is not Record or _looks_like(Record, fields):
-            return Item(key_of(line.raw), decode(kind, fields, line.where), line.at)
-        record = prompt_from(fields, lambda prompt_id: seen.count(bytes.fromhex(prompt_id)), line.where)
+            return Item(key_of(line.raw), decode(kind, fields, where), line.at, where)
+        record = prompt_from(fields, lambda prompt_id: seen.count(bytes.fromhex(prompt_id)), where)
         # Equal requests are items of their own, and so are their keys.
-        return Item(key_of(line.raw, record.id.encode()), record, line.at)
+        return Item(key_of(line.raw, record.id.encode()), record, line.at, where)
     except _WrongFileError:
         raise
     except CaiError as problem:
         if strict:
             raise
-        return Item(key_of(line.raw, str(line.number).encode()), _reject(line, problem), line.at)
+        return Item(key_of(line.raw, str(line.number).encode()), _reject(line, problem), line.at, where)
 
 
 def _parse(line: _Line) -> Any:

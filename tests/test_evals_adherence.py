@@ -134,8 +134,7 @@ def test_revisions_under_another_constitution_are_an_error():
     with pytest.raises(CaiError) as raised:
         drive(Adherence(constitution=WORLD).work(record), never)
     assert str(raised.value) == (
-        f"record {record.id}: 'world' has no principle 'gloom'; "
-        "give the constitution that the revisions follow"
+        "'world' has no principle 'gloom'; give the constitution that the revisions follow"
     )
 
 

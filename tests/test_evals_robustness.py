@@ -133,7 +133,7 @@ def test_answers_that_no_attack_asked_for_are_an_error():
     one = one.then(Turn(kind="response", text=NO, model="m"))
     with pytest.raises(CaiError) as raised:
         drive(Robustness().work(one), never)
-    assert str(raised.value) == f"record {one.id}: 'attack' is missing; give what the stage attack wrote"
+    assert str(raised.value) == "'attack' is missing; give what the stage attack wrote"
 
 
 def test_attack_then_robustness_from_the_command_line(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cai.config import key
 from cai.detectors import LABELS, Appointed, Detection
-from cai.errors import CaiError
+from cai.errors import RowError
 from cai.evals import Number, VerdictRow
 from cai.evals._bootstrap import bootstrap
 from cai.evals._intervals import totals
@@ -64,13 +64,12 @@ class Detecting:
         return any(one.detector.asks for one in self.detectors)
 
     def about(self, record: Record) -> dict[str, Scalar]:
-        """Kind and category of a request. `CaiError` when its row does not say them, or says another kind."""
+        """Kind and category of a request. `RowError` when its row does not say them, or says another kind."""
         said = str(_meta(record, self.kind, "kind"))
         kind = next((kind for kind in KINDS if said in getattr(self, kind)), None)
         if kind is None:
-            raise CaiError(
+            raise RowError(
                 f"'{self.kind}' is '{said}', which is none of {', '.join(KINDS)}",
-                where=f"record {record.id}",
                 next=f'add it to one of the three, as borderline = ["borderline", "{said}"]',
             )
         category = str(_meta(record, self.category, "category")) if self.category else ""
@@ -83,9 +82,9 @@ class Detecting:
 
 
 def answer_of(record: Record) -> Turn:
-    """The newest answer. `CaiError` when there is none."""
+    """The newest answer. `RowError` when there is none."""
     if record.answer is None:
-        raise CaiError("there is no answer", where=f"record {record.id}", next="give what generate wrote")
+        raise RowError("there is no answer", next="give what generate wrote")
     return record.answer
 
 
@@ -159,7 +158,7 @@ def _meta(record: Record, name: str, what: str) -> Scalar:
     way = f'add "{name}" to each line of the requests'
     other = f"or set {what} to the key that has it"
     none = ' (category = "": no categories)' if what == "category" else ""
-    raise CaiError(f"'{name}' is missing", where=f"record {record.id}", next=f"{way}, {other}{none}")
+    raise RowError(f"'{name}' is missing", next=f"{way}, {other}{none}")
 
 
 def _detect(one: Appointed, prompt: Messages, answer: str) -> Asking[Detection | Unreadable]:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from cai.config import key
 from cai.constitution import Constitution, Principle
-from cai.errors import CaiError
+from cai.errors import RowError
 from cai.evals import Number, VerdictRow
 from cai.evals._detecting import UNREADABLE, answer_of
 from cai.evals._shares import by, mean, share
@@ -98,19 +98,18 @@ class Adherence(Questioning):
 
     def _held_to(self, record: Record, rounds: Sequence[Round]) -> tuple[Principle, ...]:
         """The principles that the newest answer is held to, each once."""
-        drawn = tuple(self._principle(record, one.revision) for one in rounds)
+        drawn = tuple(self._principle(one.revision) for one in rounds)
         if self.principles == "all":
             return self.constitution.principles
         if not drawn:
             drawn = (self.constitution.pick(self.seed, record.id, "principle", 0),)
         return tuple({principle.id: principle for principle in drawn}.values())
 
-    def _principle(self, record: Record, turn: Turn) -> Principle:
+    def _principle(self, turn: Turn) -> Principle:
         principle = self.constitution.get(turn.principle)
         if principle is None:
-            raise CaiError(
+            raise RowError(
                 f"'{self.constitution.name}' has no principle '{turn.principle}'",
-                where=f"record {record.id}",
                 next="give the constitution that the revisions follow",
             )
         return principle

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from cai.config import key
 from cai.engines import Request, Score
-from cai.errors import CaiError
+from cai.errors import CaiError, RowError
 from cai.evals import Number, VerdictRow
 from cai.evals._bootstrap import bootstrap
 from cai.evals._detecting import answer_of
@@ -76,9 +76,8 @@ class Perplexity:
         if isinstance(text, str):
             return text, GIVEN, "stop"
         wrong = "is missing" if text is None else f"is {text!r}"
-        raise CaiError(
+        raise RowError(
             f"'{self.text}' {wrong}",
-            where=f"record {record.id}",
             next=f'write "{self.text}": "..." in each line, or set text to the key that has it',
         )
 
@@ -89,9 +88,8 @@ class Perplexity:
         if isinstance(own, float | int) and by == model:
             return float(own)
         wrong = f"was written under {by}, and {model} gave the answer" if by else "is missing"
-        raise CaiError(
+        raise RowError(
             f"'{self.drift}' {wrong}",
-            where=f"record {record.id}",
             next="give what the stage likelihood wrote, asking the model that gave the answers",
         )
 
