@@ -20,7 +20,17 @@ from cai.objectives import Loss, Step
 from cai.objectives._passes import heated, measured, moved
 from cai.objectives._prompts import PromptRow, Prompts, sources_of, tokenised
 from cai.objectives._reward import EngineTable, Reward
-from cai.objectives._rollout import Answer, Asked, Experience, Rollout, keep, live, newest, sample, show
+from cai.objectives._rollout import (
+    Answer,
+    Asked,
+    Experience,
+    Rollout,
+    keep,
+    live,
+    newest,
+    sample,
+    write_samples,
+)
 from cai.objectives.sft import Sft, SftBatch, SftRow
 from cai.records import Record, draw, draw_seed
 from cai.training.batches import Batch, collate, column
@@ -31,7 +41,7 @@ from cai.training.models import apart
 from cai.training.plan import cut
 from cai.training.settings import TrainSettings
 
-LEAST = {"rollout": 1, "samples": 1, "max_tokens": 1, "reuse": 1, "show_every": 1}
+LEAST = {"rollout": 1, "samples": 1, "max_tokens": 1, "reuse": 1, "show": 1, "show_every": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +97,8 @@ class OnPolicy:
     sft: float = key(0.0, "weight of the SFT term on rows that have an answer")
     too_long: Literal["error", "skip"] = key("error", "prompts that leave no room for max_tokens")
     engine: EngineTable | None = key(None, "an engine for the rollouts that can be given new weights")
-    show_every: int = execution(10, help="rollouts between two of which some answers are kept for a reader")
+    show: int = execution(16, help="answers of a rollout that are kept for a reader and for evals")
+    show_every: int = execution(10, help="rollouts between two of which answers are kept")
 
     def __post_init__(self) -> None:
         for name, least in LEAST.items():
@@ -246,7 +257,7 @@ class OnPolicy:
         if group.rank == 0:
             keep(data.folder, rollout, settings.checkpoint_every + self.reuse * self._steps_a_pass(settings))
             if number % self.show_every == 0:
-                show(data.folder, first, answers)
+                write_samples(data.folder, first, answers[: self.show])
         return rollout
 
     def _asked(self, data: Prompts, seed: int, number: int) -> list[list[Asked]]:

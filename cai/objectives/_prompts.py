@@ -9,7 +9,7 @@ from typing import Any, Literal
 from cai.chat import Example, encode_prompt
 from cai.errors import CaiError
 from cai.objectives.sft import SftRow
-from cai.records import Messages, Record, assistant, digest
+from cai.records import Messages, Record, Scalar, assistant, digest
 from cai.training.data import Conversation, Prepared, Unusable, answered, prepare, shorten
 
 
@@ -21,6 +21,7 @@ class PromptRow:
     prompt: Example
     messages: Messages
     weight: float
+    meta: Mapping[str, Scalar]
 
     @property
     def sequences(self) -> tuple[Example, ...]:
@@ -58,7 +59,7 @@ def sources_of(
             left_out["truncated answer"] += 1
             continue
         messages = record.prompt if answer is None else (*record.prompt, assistant(answer.text))
-        found.append(Conversation(id=record.id, messages=messages, weight=weight))
+        found.append(Conversation(id=record.id, messages=messages, weight=weight, meta=record.meta))
     return found, left_out
 
 
@@ -93,7 +94,11 @@ def tokenised(
             raise _no_room(source.id, len(ids), room, limit) if too_long == "error" else Unusable("too long")
         example = Example(ids=ids, mask=(False,) * len(ids))
         return PromptRow(
-            name=source.id, prompt=example, messages=tuple(source.messages), weight=source.weight
+            name=source.id,
+            prompt=example,
+            messages=tuple(source.messages),
+            weight=source.weight,
+            meta=source.meta,
         )
 
     def demonstration(source: Conversation) -> SftRow:

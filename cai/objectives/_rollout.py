@@ -4,7 +4,6 @@ An answer is a function of the seed, its place in the run and the weights; a rol
 its first optimizer step, so that a run that is killed in the middle of it goes on with the same answers.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,14 +18,13 @@ from cai.engines import Reply, Request, Sampling, Session
 from cai.engines._session import LocalSession
 from cai.errors import CaiError
 from cai.objectives._prompts import PromptRow
-from cai.records import Messages
+from cai.records import Messages, Record, Scalar, Turn, digest
+from cai.rows import encode
 from cai.training.checkpoint import SAMPLES
 from cai.training.durable import write_file
 from cai.training.layers import uncompiled
 
 TEXTS_AT_ONCE = 256
-# Answers of a rollout that are kept for a reader.
-SHOWN = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +49,7 @@ class Answer:
     text: str
     ended: bool
     weight: float
+    meta: Mapping[str, Scalar]
     score: float | None = None
 
     @property
@@ -137,6 +136,7 @@ def _answer(asked: Asked, reply: Reply) -> Answer:
         text=reply.text,
         ended=reply.finish == "stop",
         weight=row.weight,
+        meta=row.meta,
     )
 
 
@@ -158,24 +158,32 @@ def newest(folder: Path, step: int) -> Rollout | None:
     return Rollout(**{**stored, "experiences": tuple(map(_experience, stored["experiences"]))})
 
 
-def show(folder: Path, step: int, answers: Sequence[Answer]) -> None:
-    """Keep some answers of a rollout for a reader."""
-    lines = [
-        {
-            "step": step,
-            "prompt": answer.messages,
-            "answer": answer.text,
-            "ended": answer.ended,
-            "score": answer.score,
-        }
-        for answer in answers[:SHOWN]
-    ]
+def write_samples(folder: Path, step: int, answers: Sequence[Answer]) -> None:
+    """Keep answers of a rollout as records, for a reader and for evals: the policy on its way.
+
+    What they are scored, and the optimizer step that they were sampled before, stand in `meta`; the label
+    of the model is the name of what is trained.
+    """
+    label = folder.name.partition(".")[0]
+    lines = [encode(_record(answer, step, label)) + b"\n" for answer in answers]
 
     def write(path: Path) -> None:
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        path.write_bytes(b"".join(lines))
 
     (folder / SAMPLES).mkdir(exist_ok=True)
     write_file(folder / SAMPLES / f"{step:08d}.jsonl", write)
+
+
+def _record(answer: Answer, step: int, label: str) -> Record:
+    score = {} if answer.score is None else {"score": answer.score}
+    turn = Turn(kind="response", text=answer.text, model=label, finish="stop" if answer.ended else "length")
+    return Record(
+        id=digest("rollout", answer.name, answer.place, step),
+        prompt_id=digest("prompt", answer.messages),
+        prompt=answer.messages,
+        meta={**answer.meta, "step": step, **score},
+        turns=(turn,),
+    )
 
 
 def _plain(experience: Experience) -> dict[str, Any]:

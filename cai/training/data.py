@@ -5,14 +5,14 @@ Whatever is left out is counted under its reason, and so is what is cut short.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from math import isclose
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 from cai.chat import Example, TrainOn, control_token, encode_example
 from cai.errors import CaiError
-from cai.records import Comparison, Messages, Record, assistant, digest
+from cai.records import Comparison, Messages, Record, Scalar, assistant, digest
 
 LearnFrom = Literal["last", "all"]
 Label = Literal["soft", "hard"]
@@ -22,11 +22,15 @@ TOO_LONG = "rows beyond the model's context: error, skip or truncate-left (the p
 
 @dataclass(frozen=True, kw_only=True)
 class Conversation:
-    """A dialogue that ends with the assistant; `weight` is how much each of its tokens counts."""
+    """A dialogue that ends with the assistant; `weight` is how much each of its tokens counts.
+
+    `meta` is what its line held besides; nothing is learned from it.
+    """
 
     id: str
     messages: Messages
     weight: float = 1.0
+    meta: Mapping[str, Scalar] = field(default_factory=dict)
 
     @property
     def texts(self) -> Messages:
