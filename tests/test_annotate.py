@@ -160,6 +160,12 @@ def test_ties_and_disagreements_are_those_of_all_opinions() -> None:
     assert reasons(drive(replace(plain, ties="reject").work(RECORDS), split)) == [("tie", detail)]
 
 
+def test_a_tie_of_answers_rated_apart_has_no_orders() -> None:
+    stage = Compare(judge=Appointed.from_toml("reward", "t"), ties="reject")
+    rows = drive(stage.work(RECORDS), lambda request: Reply(score=1.0))
+    assert reasons(rows) == [("tie", "P(first) 0.500")]
+
+
 # annotate
 
 
@@ -270,6 +276,20 @@ def test_only_pairs_are_annotated() -> None:
             Compare,
             {"constitution": "harmless", "principles": 3, "quorum": 4},
             "t: 'quorum' is 4; there are 3 principles: write a number from 1 to 3",
+        ),
+        (
+            Compare,
+            {"constitution": "harmless", "judge": "score", "disagreements": "reject"},
+            "t: 'disagreements' has no use: judge 'score' does not show both orders; take it out",
+        ),
+        (
+            Compare,
+            {
+                "constitution": "harmless",
+                "judge": {"type": "logprob", "orders": "first"},
+                "disagreements": "reject",
+            },
+            "t: 'disagreements' has no use: judge 'logprob' does not show both orders; take it out",
         ),
         (Annotate, {"constitution": "harmless", "weight": 0}, "t: 'weight' is 0; write a number above 0"),
         (

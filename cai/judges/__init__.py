@@ -62,9 +62,9 @@ class Member:
 class Judge(Protocol):
     """A frozen keyword-only dataclass; its fields are its TOML keys. `seed` is for its sampling, if any.
 
-    One that does not read the principle says so with a class attribute `principled = False`. One that
-    averages several readings says how with an attribute `average`, and what is made of several of its
-    verdicts is averaged in the same way.
+    One that does not read the principle says so with an attribute `principled = False`, one that does not
+    show both orders with `both_orders = False`. One that averages several readings says how with an
+    attribute `average`, and what is made of several of its verdicts is averaged in the same way.
     """
 
     def judge(
@@ -104,6 +104,11 @@ class Appointed:
     def principled(self) -> bool:
         """Whether it judges by a principle."""
         return bool(getattr(self.judge, "principled", True))
+
+    @property
+    def in_both_orders(self) -> bool:
+        """Whether its verdicts have two orders that may disagree."""
+        return bool(getattr(self.judge, "both_orders", True))
 
     def identity(self) -> dict[str, Any]:
         named = {"name": self.called} if self.called else {}

@@ -42,9 +42,13 @@ class OptionJudge:
     def __post_init__(self) -> None:
         check_min_mass(self.min_mass)
 
+    @property
+    def both_orders(self) -> bool:
+        return self.orders == "both"
+
     def shown(self, first: str, second: str) -> list[tuple[str, str]]:
         """What is shown as A and as B, in each order that is asked for."""
-        return [(first, second), (second, first)][: 2 if self.orders == "both" else 1]
+        return [(first, second), (second, first)][: 2 if self.both_orders else 1]
 
     def messages(self, prompt: Messages, a: str, b: str, principle: Principle, *, reasoned: bool) -> Messages:
         """Demonstrations, then the question about answers `a` and `b`."""

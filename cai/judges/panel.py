@@ -58,6 +58,10 @@ class Panel:
                 raise ValueError(f"'{name}' judges by a model of its own; add it with 'annotate'")
         check_quorum(self.quorum, len(self.judges), "judges")
 
+    @property
+    def both_orders(self) -> bool:
+        return any(seat.appointed.in_both_orders for seat in self.judges)
+
     def judge(
         self, prompt: Messages, first: str, second: str, principle: Principle, seed: int
     ) -> Asking[Verdict | Unreadable]:

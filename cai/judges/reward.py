@@ -23,6 +23,7 @@ class Reward:
     """
 
     principled: ClassVar[bool] = False
+    both_orders: ClassVar[bool] = False
 
     def judge(
         self, prompt: Messages, first: str, second: str, principle: Principle | None, seed: int

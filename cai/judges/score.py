@@ -8,6 +8,7 @@ difference of two ratings is made a preference by the rule of Bradley and Terry 
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar
 
 from cai.config import key
 from cai.constitution import Principle
@@ -32,6 +33,8 @@ class Score(Questioning):
     Neither answer is seen beside the other.
     P(first) = sigmoid((rating of first - rating of second) / temperature).
     """
+
+    both_orders: ClassVar[bool] = False
 
     question: Rating = key(factory=_rating, help="What is asked about an answer: a TOML file [rating].")
     few_shots: RatingShots | None = key(None, "Demonstrations: a JSON lines file.")

@@ -21,7 +21,7 @@ def _reasoned() -> Appointed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opinions:
+class Hearing:
     """What came of asking about one pair: annotations, or `refusal`, the reason, detail and raw text of there
     being none. `unread` are those of several that said nothing readable, by name.
     """
@@ -55,6 +55,9 @@ class Judging:
 
     def __post_init__(self) -> None:
         self._check_principles()
+        if self.disagreements == "reject" and not self.judge.in_both_orders:
+            shown = f"judge '{self.judge.name}' does not show both orders"
+            raise ValueError(f"'disagreements' has no use: {shown}; take it out")
         if self.tie_margin is not None and self.ties == "keep":
             raise ValueError("'tie_margin' has no use while ties are kept; add ties = \"reject\"")
         if self.tie_margin is not None and not 0 < self.tie_margin < 0.5:
@@ -72,7 +75,7 @@ class Judging:
         found: Average = getattr(self.judge.judge, "average", "probability")
         return found
 
-    def opinions(self, prompt: Messages, id: str, first: str, second: str) -> Asking[Opinions]:
+    def hear(self, prompt: Messages, id: str, first: str, second: str) -> Asking[Hearing]:
         """Ask about the pair called `id`: annotations of the candidates (first, second), in drawn order."""
         drawn = self._drawn(id)
         outcomes = yield from together(
@@ -83,9 +86,9 @@ class Judging:
         )
         named = [(_under(principle), one) for (principle, _), one in zip(drawn, outcomes, strict=True)]
         if len(named) == 1 and isinstance(outcomes[0], Unreadable):
-            return Opinions(refusal=("unreadable", _words(outcomes[0].reason, named[0][0]), outcomes[0].raw))
+            return Hearing(refusal=("unreadable", _words(outcomes[0].reason, named[0][0]), outcomes[0].raw))
         if short := short_of(named, self.quorum, "principles"):
-            return Opinions(refusal=("unreadable", short.reason, short.raw))
+            return Hearing(refusal=("unreadable", short.reason, short.raw))
         annotations: list[Annotation] = []
         unread: list[tuple[str, Unreadable]] = []
         for (principle, weight), outcome in zip(drawn, outcomes, strict=True):
@@ -95,7 +98,7 @@ class Judging:
                 else:
                     alone = said is outcome
                     unread.append((_words("" if alone else f"'{who.annotator}'", _under(principle)), said))
-        return Opinions(annotations=tuple(annotations), unread=tuple(unread))
+        return Hearing(annotations=tuple(annotations), unread=tuple(unread))
 
     def _verdict(
         self, prompt: Messages, first: str, second: str, principle: Principle | None, seed: int
@@ -108,13 +111,17 @@ class Judging:
     ) -> tuple[str, str, str] | None:
         """Why a pair is not to be kept, if it is not: reason, detail and raw text."""
         orders = self._orders(annotations)
-        agree = Verdict(p_first=probabilities[0], orders=orders).agree
-        if self.disagreements == "reject" and not agree:
-            return "orders disagree", _detail(probabilities, orders, annotations), _notes(annotations)
         margin = TIE_MARGIN if self.tie_margin is None else self.tie_margin
-        if self.ties == "reject" and abs(probabilities[0] - 0.5) < margin:
-            return "tie", _detail(probabilities, orders, annotations), _notes(annotations)
-        return None
+        if self.disagreements == "reject" and not Verdict(p_first=probabilities[0], orders=orders).agree:
+            reason = "orders disagree"
+        elif self.ties == "reject" and abs(probabilities[0] - 0.5) < margin:
+            reason = "tie"
+        else:
+            return None
+        said = [f"{p:.3f} shown {place}" for p, place in zip(orders, ("first", "second"), strict=False)]
+        under = dict.fromkeys(f"principle '{one.principle}'" for one in annotations if one.principle)
+        detail = _words(f"P(first) {', '.join(said) or f'{probabilities[0]:.3f}'}", *under)
+        return reason, detail, "\n".join(one.note for one in annotations if one.note)
 
     def _orders(self, annotations: Sequence[Annotation]) -> tuple[float, ...]:
         """P(first) with the first candidate shown first, and shown second, over all annotations."""
@@ -182,11 +189,11 @@ def rejected(stage: str, id: str, prompt_id: str, refusal: tuple[str, str, str],
     )
 
 
-def unread_members(stage: str, id: str, prompt_id: str, opinions: Opinions) -> list[Reject]:
+def unread_members(stage: str, id: str, prompt_id: str, heard: Hearing) -> list[Reject]:
     """A row for each of several that said nothing readable while the others are enough."""
     return [
         rejected(stage, id, prompt_id, ("unreadable member", f"{one.reason}; {name}", one.raw), of=name)
-        for name, one in opinions.unread
+        for name, one in heard.unread
     ]
 
 
@@ -218,19 +225,6 @@ def _annotation(who: Appointed, principle: Principle | None, weight: float, verd
         model=verdict.model,
         weights=verdict.weights,
     )
-
-
-def _detail(
-    probabilities: Sequence[float], orders: Sequence[float], annotations: Sequence[Annotation]
-) -> str:
-    shown = " shown first, ".join(f"{p:.3f}" for p in orders) + (" shown second" if len(orders) > 1 else "")
-    names = list(dict.fromkeys(one.principle for one in annotations if one.principle))
-    under = [f"principle '{name}'" for name in names]
-    return "; ".join([f"P(first) {shown if len(orders) > 1 else f'{probabilities[0]:.3f}'}", *under])
-
-
-def _notes(annotations: Sequence[Annotation]) -> str:
-    return "\n".join(one.note for one in annotations if one.note)
 
 
 def _words(*parts: str) -> str:
