@@ -37,6 +37,7 @@ LIGHT = [
     "cai.plugins",
     "cai.recipe",
     "cai.records",
+    "cai.report.page",
     "cai.report.state",
     "cai.report.terminal",
     "cai.review.session",

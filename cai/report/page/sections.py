@@ -30,7 +30,7 @@ def of_run(summary: Summary, listings: Sequence[Listing], prices: Prices | None)
     every = [tables.more(table) for table in summary.tables]
     groups = [chart for table in summary.tables for chart in charts.groups(table)]
     found = [
-        _section("outcome", "Outcome", [*chain.from_iterable(both), *every]),
+        _section("outcome", "Outcome", [*_explained(chain.from_iterable(both)), *every]),
         _section("groups", "By category", groups),
         _section("way", "From prompts to training", [tables.funnel(listings, summary.lines)]),
         _section(
@@ -74,6 +74,12 @@ def _section(id: str, title: str, blocks: Iterable[Block | None]) -> Section:
     return Section(id=id, title=title, blocks=tuple(block for block in blocks if block is not None))
 
 
+def _explained(blocks: Iterable[Block | None]) -> list[Block | None]:
+    """The blocks, of which the first says what its numbers are."""
+    first, *others = list(blocks) or [None]
+    return [replace(first, about=tables.INTERVALS) if isinstance(first, Grid) else first, *others]
+
+
 def _curves(listings: Sequence[Listing]) -> list[Chart]:
     models = [listing for listing in listings if "objective" in listing.manifest["identity"]]
     return [chart for model in models for chart in curves.curves(model.path, model.name)]
@@ -96,7 +102,14 @@ def _both(shared: Shared) -> list[Block | None]:
     for run, table in shared.tables.items():
         grid = tables.headline(table)
         rows += [(Cell(text=run), *row) for row in grid.rows]
-    both = replace(grid, title=shared.name, columns=("run", *grid.columns), rows=tuple(rows), words=2)
+    both = replace(
+        grid,
+        title=shared.name,
+        about=tables.INTERVALS,
+        columns=("run", *grid.columns),
+        rows=tuple(rows),
+        words=2,
+    )
     return [both, charts.frontier(shared.tables)]
 
 

@@ -119,7 +119,7 @@ def add_verdict(row: Row, verdict: Row, step: str) -> None:
     facts = {
         key: value
         for key, value in verdict.items()
-        if key not in ("record", "comparison") and not (isinstance(value, str) and value in texts)
+        if key not in ("record", "comparison", "prompt") and not (isinstance(value, str) and value in texts)
     }
     row.setdefault("verdicts", []).append({"eval": step, **facts})
 

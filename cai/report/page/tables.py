@@ -21,7 +21,7 @@ def headline(table: Table) -> Grid:
         (Cell(text=short(of)), *(measured(found.get((of, name))) for name in table.headline))
         for of in subjects
     )
-    return Grid(title=table.name, columns=("", *table.headline), rows=rows, about=INTERVALS)
+    return Grid(title=table.name, columns=("", *table.headline), rows=rows)
 
 
 def measured(number: Number | None) -> Cell:

@@ -95,7 +95,7 @@ function options(block, places, width) {
     labelFont: "12px system-ui, sans-serif",
     grid: { stroke: style("--rule"), width: 1 },
     ticks: { stroke: style("--rule"), width: 1 },
-    splits: share ? () => [0, 0.25, 0.5, 0.75, 1] : undefined,
+    splits: share ? (plot, at, low) => (low > 0 ? [0.5, 0.6, 0.7, 0.8, 0.9, 1] : [0, 0.25, 0.5, 0.75, 1]) : undefined,
     values: (_, splits) => splits.map((value) => (share ? percent(value, 0) : number(value))),
   });
   const across = axis(block.x, block.x_share, 34);
@@ -135,6 +135,8 @@ function seriesOptions(block, series, at) {
 
 function acrossRange(block, places, low, high) {
   if (block.ticks.length) return [-0.6, block.ticks.length - 0.4];
+  // How sure somebody is of one of two begins at a half.
+  if (block.diagonal && low >= 0.5) return [0.485, 1.015];
   if (block.x_share) return [-0.03, 1.03];
   const pad = block.kind === "line" ? 0 : Math.max(0.25, (high - low) * 0.08);
   return low === high ? [low - 1, high + 1] : [low - pad, high + pad];
@@ -157,7 +159,10 @@ function overlay(plot, block, places) {
   const y = (value) => plot.valToPos(value, "y", true);
   context.save();
   context.lineWidth = scale;
-  if (block.diagonal) stroke(context, style("--ink-soft"), [[x(0), y(0)], [x(1), y(1)]], [4 * scale, 4 * scale]);
+  if (block.diagonal) {
+    const from = Math.max(0, plot.scales.x.min);
+    stroke(context, style("--ink-soft"), [[x(from), y(from)], [x(1), y(1)]], [4 * scale, 4 * scale]);
+  }
   places.forEach((points, at) => {
     const ink = block.kind === "bars" ? style("--ink") : colour(at);
     if (block.kind === "points") stroke(context, ink, points.map((point) => [x(point.at), y(point.y)]), [2 * scale, 3 * scale]);

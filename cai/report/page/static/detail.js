@@ -18,7 +18,7 @@ function heading(row) {
 
 function factList(facts) {
   const known = Object.entries(facts).filter(([, value]) => value !== "" && value !== undefined && value !== null);
-  return el("dl", {}, known.map(([key, value]) => el("div", {}, el("dt", {}, key), el("dd", { dir: "auto" }, String(value)))));
+  return el("dl", {}, known.map(([key, value]) => el("div", {}, el("dt", {}, key), el("dd", { dir: "auto" }, typeof value === "number" ? number(value) : String(value)))));
 }
 
 function said(who, facts, ...content) {
