@@ -55,7 +55,8 @@ class Judging:
 
     def __post_init__(self) -> None:
         self._check_principles()
-        if self.disagreements == "reject" and not self.judge.in_both_orders:
+        # Its default is the class's own; what differs from it was asked for.
+        if self.disagreements != type(self).disagreements and not self.judge.in_both_orders:
             shown = f"judge '{self.judge.name}' does not show both orders"
             raise ValueError(f"'disagreements' has no use: {shown}; take it out")
         if self.tie_margin is not None and self.ties == "keep":
@@ -75,7 +76,7 @@ class Judging:
         found: Average = getattr(self.judge.judge, "average", "probability")
         return found
 
-    def hear(self, prompt: Messages, id: str, first: str, second: str) -> Asking[Hearing]:
+    def opinions(self, prompt: Messages, id: str, first: str, second: str) -> Asking[Hearing]:
         """Ask about the pair called `id`: annotations of the candidates (first, second), in drawn order."""
         drawn = self._drawn(id)
         outcomes = yield from together(
@@ -112,7 +113,8 @@ class Judging:
         """Why a pair is not to be kept, if it is not: reason, detail and raw text."""
         orders = self._orders(annotations)
         margin = TIE_MARGIN if self.tie_margin is None else self.tie_margin
-        if self.disagreements == "reject" and not Verdict(p_first=probabilities[0], orders=orders).agree:
+        agree = len(orders) < 2 or Verdict(p_first=probabilities[0], orders=orders).agree
+        if self.disagreements == "reject" and not agree:
             reason = "orders disagree"
         elif self.ties == "reject" and abs(probabilities[0] - 0.5) < margin:
             reason = "tie"

@@ -39,7 +39,7 @@ class Annotate(Judging):
             detail = f"annotate takes two candidates, and there are {len(comparison.candidates)}"
             return [rejected("annotate", id, prompt_id, ("several candidates", detail, ""))]
         first, second = (candidate.text for candidate in comparison.candidates)
-        found = yield from self.hear(comparison.prompt, id, first, second)
+        found = yield from self.opinions(comparison.prompt, id, first, second)
         if found.refusal:
             refused = rejected("annotate", id, prompt_id, found.refusal)
             return [refused] if self.unreadable == "reject" else [comparison, refused]

@@ -55,7 +55,7 @@ class Compare(Judging):
 
     def _compare(self, pair: tuple[Answer, Answer]) -> Asking[list[Row]]:
         id, (record, first), (_, second) = pair_id(pair), *pair
-        found = yield from self.hear(record.prompt, id, first.text, second.text)
+        found = yield from self.opinions(record.prompt, id, first.text, second.text)
         if found.refusal:
             return [rejected("compare", id, record.prompt_id, found.refusal)]
         probabilities = combined(found.annotations, average=self.average)
