@@ -22,8 +22,9 @@ from cai.objectives.simpo import Simpo
 from cai.training.distributed import Group
 from cai.training.fsdp import Sharded, shard
 from cai.training.launch import launch
+from cai.training.models import start_policy
 from cai.training.scalar import start_scorer
-from cai.training.settings import TrainSettings
+from cai.training.settings import Lora, TrainSettings
 
 # Micro-batches of few rows: processes get unequally many, and some step has fewer rows than processes.
 SETTINGS = TrainSettings(lr=1e-2, epochs=2, batch_size=3, accumulate=2, checkpoint_every=2, warmup=0.2)
@@ -237,3 +238,15 @@ def test_a_model_without_blocks_is_an_error():
     assert str(caught.value) == (
         "LlamaForCausalLM does not say what its blocks are (_no_split_modules); train it without nproc"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [{"lora": Lora(rank=4)}, {"checkpointing": True}])
+def test_an_adapter_and_layers_computed_again_are_in_parts_too(tmp_path, how):
+    policy = tiny.folder(tmp_path / "policy")
+    found = []
+    for nproc in (1, 2):
+        settings = replace(SETTINGS, nproc=nproc, **how)
+        model = start_policy(policy, "cpu", settings)
+        found.append(learn(Dpo(), model, data_of(Dpo()), tmp_path / str(nproc), settings))
+    assert_equal(*found, 1e-4)

@@ -105,11 +105,11 @@ def plain_head(model: Any) -> torch.nn.Linear | None:
     # A subclass may do more (LoRA).
     if type(head) is not torch.nn.Linear:
         return None
-    if isinstance(model, FSDPModule):
-        # The weight of a sharded model is gathered ahead of the pass, which would do it anyway.
-        model.unshard()
     if model not in _plain:
         _plain[model] = _puts_out_its_head(model, head)
+    if _plain[model] and isinstance(model, FSDPModule):
+        # The weight of a sharded model is gathered ahead of the pass, which would do it anyway.
+        model.unshard()
     return head if _plain[model] else None
 
 
@@ -119,6 +119,13 @@ def packs(model: Any) -> bool:
         _packs[model] = _packed_is_right(model)
     # Packed attention has no dropout.
     return _packs[model] and not (model.training and getattr(model.config, "attention_dropout", 0.0))
+
+
+def known_to_pack(model: Any, whether: bool) -> None:
+    """Say of a model what was found of another with the same layers. One in parts must not be tried: a pass
+    that fails leaves it where no other can follow.
+    """
+    _packs[model] = whether
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from cai.errors import CaiError
-from cai.training import forward
 from cai.training.distributed import Group
 
 T = TypeVar("T")
@@ -61,7 +60,7 @@ def shard(model: Any, device: torch.device, dtype: str) -> None:
     What is not computed by the model's own pass (a reward model's head) stays whole.
     Raises `CaiError` for a model that does not say what its blocks are.
     """
-    root = _root(model)
+    root = root_of(model)
     named = set(root._no_split_modules or ())
     blocks = [part for part in root.modules() if type(part).__name__ in named]
     if not blocks:
@@ -79,16 +78,12 @@ def shard(model: Any, device: torch.device, dtype: str) -> None:
         part.set_gradient_divide_factor(1.0)
         # gloo has no other reduction that would do.
         part.set_force_sum_reduction_for_comms(True)
-    for weight in kinds([*model.parameters()])[0]:
+    for tensor in (*kinds([*model.parameters()])[0], *model.buffers()):
         # A copy: other processes may have theirs in the same memory.
-        weight.data = weight.data.to(device, copy=True)
-    model.to(device)
-    # The first pass settles who is the root; it is made with all processes here.
-    forward.packs(root)
-    reshard(model)
+        tensor.data = tensor.data.to(device, copy=True)
 
 
-def _root(model: Any) -> Any:
+def root_of(model: Any) -> Any:
     """The part of a model whose `forward` the trainer calls: see `forward.states`."""
     if model.get_output_embeddings() is not None:
         return model

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from cai.objectives import Objective
-from cai.training import fsdp
+from cai.training import forward, fsdp
 from cai.training.data import Prepared
 from cai.training.distributed import Group
 from cai.training.loop import Report, Summary, train
@@ -22,7 +22,10 @@ TINY = 20_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A training run but for its model. With `sharded` each process holds a part of that, else a copy."""
+    """A training run but for its model. With `sharded` each process holds a part of that, else a copy.
+
+    `packs` is what `forward.packs` says of a model in parts as long as it is whole.
+    """
 
     objective: Objective
     data: Prepared[Any]
@@ -30,6 +33,7 @@ class Job:
     folder: Path
     identity: Mapping[str, Any]
     sharded: bool = False
+    packs: bool = False
 
     @property
     def on_gpu(self) -> bool:
@@ -60,6 +64,7 @@ def carry_out(
     weights = {name: weight.data for name, weight in model.named_parameters()} if group.rank == 0 else None
     learner = fsdp.twin(model)
     fsdp.shard(learner, device, job.settings.dtype)
+    forward.known_to_pack(fsdp.root_of(learner), job.packs)
     if spread:
         fsdp.spread(learner, weights)
     summary = _train(job, learner, group, report)

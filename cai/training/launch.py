@@ -14,6 +14,7 @@ import torch
 
 from cai.errors import CaiError
 from cai.objectives import Objective
+from cai.training import forward, fsdp
 from cai.training.data import Prepared
 from cai.training.distributed import ALONE, require_shardable
 from cai.training.job import Job, carry_out
@@ -50,14 +51,13 @@ def launch(
     if started is None and settings.processes > 1:
         return spawn(job, model, settings.processes, report)
     require_shardable(objective)
-    job = replace(job, sharded=True)
-    if started is None:
-        _check_devices(settings, settings.nproc)
-        return spawn(job, model, settings.nproc, report)
-    if settings.processes > 1 or settings.nproc not in (1, started.group.world):
+    if started is not None and (settings.processes > 1 or settings.nproc not in (1, started.group.world)):
         twice = f"torchrun has started {started.group.world} processes"
         raise CaiError(twice, next="leave nproc and processes out")
-    _check_devices(settings, started.here)
+    _check_devices(settings, started.here if started else settings.nproc)
+    job = replace(job, sharded=True, packs=forward.packs(fsdp.root_of(model)))
+    if started is None:
+        return spawn(job, model, settings.nproc, report)
     return started.lead(job, model, report)
 
 

@@ -69,7 +69,8 @@ def train(
         # A reference differs from the model by nothing but what is learned.
         data = objective.setup(model, data, folder, group)
     total = objective.steps(data, settings)
-    progress = restore(folder, model=model, optimizer=optimizer, identity=whole, group=group)
+    state: dict[str, Any] = {"model": model, "optimizer": optimizer, "identity": whole, "group": group}
+    progress = restore(folder, **state)
     group.wait()
     begun, seen = time.perf_counter(), progress.tokens
     logs = Logs(folder) if group.rank == 0 else None
@@ -85,15 +86,7 @@ def train(
                     TIMING, {"step": progress.step, "seconds": round(time.perf_counter() - started, 4)}
                 )
             if progress.step % settings.checkpoint_every == 0 or progress.step == total:
-                save(
-                    folder,
-                    model=model,
-                    optimizer=optimizer,
-                    progress=progress,
-                    logs={} if logs is None else logs.sizes(),
-                    identity=whole,
-                    group=group,
-                )
+                save(folder, **state, progress=progress, logs={} if logs is None else logs.sizes())
             if report is not None:
                 report(progress.step, total, metrics)
     finally:
