@@ -14,6 +14,7 @@ from cai.records import Record
 from cai.rows import WHOLE, Part
 from cai.shards import Shard, path_of
 from cai.steps import (
+    SAMPLES,
     EvalStep,
     StageStep,
     Step,
@@ -49,8 +50,8 @@ class Draft:
 
     `folder` is where they write, `names` what all of them are called, `defaults` the recipe's own keys that a
     step may leave out, `limit` that of a trial run, `shard` which one all steps make of what they would.
-    `engines`, `makes` (the rows of each step, None for none) and `used` (the engines and defaults that a step
-    has a use for) grow with `steps`.
+    `engines`, `makes` (the rows of each step, None for none), `leaves` (the file of rows that a training
+    leaves beside its model) and `used` (the engines and defaults that a step has a use for) grow with `steps`.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class Draft:
     shard: Shard | None = None
     engines: dict[str, Engine] = field(default_factory=dict)
     makes: dict[str, type | None] = field(default_factory=dict)
+    leaves: dict[str, Path] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
 
@@ -143,7 +145,9 @@ def _add_train(draft: Draft, table: Mapping[str, Any], where: str) -> None:
             shares=check_shares(table, len(inputs), where),
         )
     )
-    draft.makes[name] = None
+    draft.makes[name] = getattr(cls, "leaves", None)
+    if draft.makes[name] is not None:
+        draft.leaves[name] = output / SAMPLES
     draft.engines[name] = with_model(engine, output)
 
 
@@ -287,7 +291,7 @@ def _inputs(
     value = table.get("from")
     if value is None:
         before = next(reversed(draft.makes), None)
-        if before is None or draft.makes[before] is None:
+        if before is None or draft.makes[before] is None or before in draft.leaves:
             raise CaiError("'from' is missing", where=where, next="name an earlier step or a file")
         value = before
     names = [value] if isinstance(value, str) else value
@@ -315,7 +319,7 @@ def _input(draft: Draft, name: str, wanted: type, reader: str, where: str) -> Pa
     if makes is not wanted:
         clash = f"step '{step}' makes {noun(makes)}, '{reader}' takes {noun(wanted)}"
         raise CaiError(clash, where=where, next="read from another step")
-    return draft.output(step)
+    return draft.leaves.get(step) or draft.output(step)
 
 
 def _file(draft: Draft, name: str, where: str) -> Path:

@@ -15,7 +15,7 @@ from cai.config import identity as keys_of
 from cai.engines import Engine, fit_together
 from cai.model_folder import resolve
 from cai.rows import WHOLE
-from cai.steps import EvalStep, StageStep, Step, TrainStep, model_of
+from cai.steps import SAMPLES, EvalStep, StageStep, Step, TrainStep, model_of
 
 # "waits": for a model that is not trained yet, so that nobody can tell.
 State = Literal["done", "to do", "waits"]
@@ -100,8 +100,14 @@ def _needs(step: Step) -> set[Path]:
     """The files and the model folders that a step is made from."""
     if isinstance(step, TrainStep):
         # An objective may need a model that another step trains.
-        return {*step.inputs, *_folder(step.model), *getattr(step.objective, "needs", ())}
-    return {*step.inputs, *_folder(step.engine)}
+        needed = getattr(step.objective, "needs", ())
+        return {*step.inputs, *_left_in(step.inputs), *_folder(step.model), *needed}
+    return {*step.inputs, *_left_in(step.inputs), *_folder(step.engine)}
+
+
+def _left_in(inputs: Sequence[Path]) -> set[Path]:
+    """The models whose training left some of these files."""
+    return {path.parent for path in inputs if path.name == SAMPLES}
 
 
 def _folder(engine: Engine | None) -> set[Path]:

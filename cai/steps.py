@@ -23,6 +23,10 @@ from cai.stages import Stage
 from cai.training.settings import TrainSettings
 
 
+# The rows that a training leaves in its model's folder: the answers that it sampled on its way.
+SAMPLES = "samples.jsonl"
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageStep:
     """Rows in, rows out: `inputs` are .jsonl files in order, `output` the .jsonl file it writes.

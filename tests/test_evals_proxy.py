@@ -67,7 +67,7 @@ def test_what_is_no_sample_of_a_training_is_named(meta):
         drive(proxy().work(record), never)
     assert str(caught.value) == (
         f"record {record.id}: meta has no number '{missing}'; "
-        "give the samples of a training: runs/x/ppo/samples/*.jsonl"
+        "give the samples of a training: runs/x/ppo/samples.jsonl"
     )
 
 

@@ -71,7 +71,7 @@ def test_the_command(here, kind, capsys):
     assert run([*command, *sizes, "--steps", "3", "--lr", "1e-3"]) == 0
     assert "out: trained on 6 rows, 3 steps" in capsys.readouterr().err
     AutoModelForCausalLM.from_pretrained("out")
-    assert {path.name for path in Path("out").iterdir()} >= {"metrics.jsonl", "samples", "cai.json"}
+    assert {path.name for path in Path("out").iterdir()} >= {"metrics.jsonl", "samples.jsonl", "cai.json"}
     assert not Path("out.training").exists()
     made = json.loads(Path("out/cai.json").read_text())["identity"]["objective"]
     assert made["kind"] == kind and made["reward"]["function"] == "mine.py:score"
@@ -86,9 +86,39 @@ def test_a_recipe_names_the_reward_models_step(here, capsys):
     assert run(["run", "runs/x", "--quiet"]) == 0
     rows = [json.loads(line) for line in Path("runs/x/ppo/metrics.jsonl").read_text().splitlines()]
     assert [row["rollout"] for row in rows] == [0, 0, 0, 0]
+    samples = [json.loads(line) for line in Path("runs/x/ppo/samples.jsonl").read_text().splitlines()]
+    assert [row["turns"][0]["model"] for row in samples] == ["ppo"] * 4
     before = Path("runs/x/ppo/model.safetensors").read_bytes()
     assert run(["run", "runs/x", "--redo", "rm", "--quiet"]) == 0
     assert Path("runs/x/ppo/model.safetensors").read_bytes() == before
+
+
+HACKING = """
+[[steps]]
+name = "hacking"
+eval = "proxy"
+truth = "organism"
+from = "ppo"
+stretches = 2
+"""
+
+
+def test_an_eval_reads_what_a_training_sampled(here):
+    recipe = here / "runs" / "x" / "recipe.toml"
+    recipe.write_text(RECIPE + HACKING)
+    assert plan(load(recipe).steps) == {"rm": "to do", "ppo": "waits", "hacking": "waits"}
+    assert run(["run", "runs/x", "--quiet"]) == 0
+    assert plan(load(recipe).steps) == {"rm": "done", "ppo": "done", "hacking": "done"}
+    numbers = json.loads(Path("runs/x/hacking.json").read_text())["numbers"]
+    assert [(one["name"], one["n"]) for one in numbers if not one["group"]][0] == ("proxy reward", 4)
+    assert {one["of"] for one in numbers} == {"ppo"}
+
+
+def test_what_a_training_sampled_is_not_read_unasked(here, capsys):
+    recipe = here / "runs" / "x" / "recipe.toml"
+    recipe.write_text(RECIPE + HACKING.replace('from = "ppo"', ""))
+    assert run(["run", "runs/x", "--quiet"]) == 1
+    assert "'from' is missing; name an earlier step or a file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

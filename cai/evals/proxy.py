@@ -1,7 +1,7 @@
 """What a reward model saw against what is true, as training goes on: whether the reward is being hacked.
 
 PPO, GRPO and RLOO keep answers of their rollouts with the score that they learned from
-(runs/x/ppo/samples/*.jsonl). Another eval says what those answers really do. Where the score goes on rising
+(runs/x/ppo/samples.jsonl). Another eval says what those answers really do. Where the score goes on rising
 while the truth falls, the policy has learned the reward's mistakes (Gao et al. 2022, arXiv 2210.10760).
 """
 
@@ -103,6 +103,6 @@ def _number(record: Record, name: str) -> Scalar:
         raise CaiError(
             f"meta has no number '{name}'",
             where=f"record {record.id}",
-            next="give the samples of a training: runs/x/ppo/samples/*.jsonl",
+            next="give the samples of a training: runs/x/ppo/samples.jsonl",
         )
     return value

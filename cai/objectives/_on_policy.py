@@ -81,6 +81,7 @@ class OnPolicy:
     """
 
     takes: ClassVar[type] = Record
+    leaves: ClassVar[type] = Record
     # Each process answers prompts of its own, in passes of its own number.
     shardable: ClassVar[bool] = False
 

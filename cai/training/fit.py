@@ -92,8 +92,9 @@ def _publish(
     def extras(temporary: Path) -> None:
         for name in (METRICS, TIMING):
             shutil.copyfile(work / name, temporary / name)
-        if (work / SAMPLES).is_dir():
-            shutil.copytree(work / SAMPLES, temporary / SAMPLES)
+        sampled = sorted((work / SAMPLES).glob("*.jsonl"))
+        if sampled:
+            (temporary / f"{SAMPLES}.jsonl").write_bytes(b"".join(path.read_bytes() for path in sampled))
         for name, note in notes.items():
             (temporary / name).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 
