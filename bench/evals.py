@@ -1,8 +1,8 @@
-"""Refusals, robustness, adherence and drift on the organism, and how far those who read the answers are right.
+"""Refusals, robustness, adherence and drift on the organism, and how far its reading of answers is right.
 
-Runs `cai run runs/evals/recipe.toml` on the models of a finished run of the demo. Then it holds the detectors to
-the oracle on answers of every kind that the world has, not only those that the models happened to give, and the
-reader of `adherence` to the truth about principles and answers.
+Runs `cai run runs/evals/recipe.toml` on the models of a finished run of the demo. Then it holds the detectors
+to the oracle on answers of every kind that the world has, not only those that the models happened to give,
+and the reader of `adherence` to the truth about principles and answers.
 
     python bench/evals.py --demo runs/demo
 """
@@ -14,7 +14,6 @@ import platform
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import version
@@ -50,9 +49,9 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     recipe = options.work / "recipe.toml"
     recipe.write_text(RECIPE.read_text(encoding="utf-8").replace("runs/demo/", f"{options.demo}/"))
-    began = time.monotonic()
     cai("run", str(recipe), "-o", str(options.work), "--quiet")
-    seconds = round(time.monotonic() - began, 1)
+    made = [json.loads(path.read_text(encoding="utf-8")) for path in options.work.glob("*.json")]
+    seconds = round(sum(one["seconds"] for one in made), 1)
     parts = {
         "evals": list(evals(options.work)),
         "detectors": list(detectors(options.work, options.requests)),
@@ -64,16 +63,11 @@ def main() -> None:
 
 
 def evals(folder: Path) -> Iterator[dict[str, Any]]:
-    """The numbers of the recipe's evals, without those by category."""
+    """The numbers of the recipe's evals; of refusals without those by category."""
     for name in ("refusals", "robustness", "adherence", "drift"):
         manifest = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         for number in manifest["numbers"]:
-            if (
-                not number["group"]
-                or "within" in number["name"]
-                or "by" in number["name"]
-                or "attack" in name
-            ):
+            if name != "refusals" or not number["group"]:
                 yield {"eval": name, **number, "of": Path(number["of"]).name}
 
 
