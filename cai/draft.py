@@ -51,7 +51,8 @@ class Draft:
     `folder` is where they write, `names` what all of them are called, `defaults` the recipe's own keys that a
     step may leave out, `limit` that of a trial run, `shard` which one all steps make of what they would.
     `engines`, `makes` (the rows of each step, None for none), `leaves` (the file of rows that a training
-    leaves beside its model) and `used` (the engines and defaults that a step has a use for) grow with `steps`.
+    leaves beside its model) and `used` (the engines and defaults that a step has a use for) grow with
+    `steps`.
     """
 
     folder: Path

@@ -22,7 +22,6 @@ from cai.shards import Shard, path_of, places_of
 from cai.stages import Stage
 from cai.training.settings import TrainSettings
 
-
 # The rows that a training leaves in its model's folder: the answers that it sampled on its way.
 SAMPLES = "samples.jsonl"
 

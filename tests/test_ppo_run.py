@@ -110,7 +110,7 @@ def test_an_eval_reads_what_a_training_sampled(here):
     assert run(["run", "runs/x", "--quiet"]) == 0
     assert plan(load(recipe).steps) == {"rm": "done", "ppo": "done", "hacking": "done"}
     numbers = json.loads(Path("runs/x/hacking.json").read_text())["numbers"]
-    assert [(one["name"], one["n"]) for one in numbers if not one["group"]][0] == ("proxy reward", 4)
+    assert {one["name"]: one["n"] for one in numbers if not one["group"]}["proxy reward"] == 4
     assert {one["of"] for one in numbers} == {"ppo"}
 
 
