@@ -45,7 +45,7 @@ def test_the_frontier_shows_harm_with_help_and_over_refusal() -> None:
         x_high=pytest.approx(0.8),
         n=100,
         label="sl-cai",
-        note="refusals 30.0%",
+        note="harm 20.0%, help 70.0%, refusals 30.0%",
     )
 
 

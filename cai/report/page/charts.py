@@ -60,7 +60,7 @@ def _both(help: Number, harm: Number, refusal: Number | None) -> Point:
         x_high=help.high,
         n=harm.n,
         label=short(harm.of),
-        note=f"{refusal.name} {figures.value(refusal)}" if refusal else "",
+        note=", ".join(f"{one.name} {figures.value(one)}" for one in (harm, help, refusal) if one),
     )
 
 

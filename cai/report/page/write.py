@@ -40,14 +40,22 @@ def write_page(runs: Sequence[Path], output: Path, *, rows: int, prices: Prices 
     if len(runs) == 1:
         parts = sections.with_rows(parts, chosen[0].rows)
     shown = list(_named(runs, chosen))
+    title = " and ".join(str(run) for run in runs)
+    write_sections(output, title, parts, rows=shown, about_rows=_about_rows(chosen))
+    return Page(path=output, rows=len(shown), of=sum(one.of for one in chosen))
+
+
+def write_sections(
+    output: Path, title: str, parts: Sequence[Section], *, rows: Sequence[Row] = (), about_rows: str = ""
+) -> None:
+    """Write a page of these sections and rows. Raises `CaiError` when the file cannot be written."""
     facts = {
-        "title": " and ".join(str(run) for run in runs),
+        "title": title,
         "made": f"cai {__version__}, {manifest.now()[:16].replace('T', ' ')} UTC",
         "sections": [_plain(part) for part in parts],
-        "rows": {"count": len(shown), "about": _about_rows(chosen)},
+        "rows": {"count": len(rows), "about": about_rows},
     }
-    _write(output, html.page(f"cai: {facts['title']}", facts, shown))
-    return Page(path=output, rows=len(shown), of=sum(one.of for one in chosen))
+    _write(output, html.page(f"cai: {title}", facts, rows))
 
 
 def _named(runs: Sequence[Path], chosen: Sequence[Chosen]) -> Iterator[Row]:

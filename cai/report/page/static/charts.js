@@ -26,7 +26,7 @@ function labelled(block) {
   if (!points.length) return null;
   const many = block.series.length > 1;
   const items = points.map(([series, point]) =>
-    el("li", {}, el("b", {}, many ? `${series.name}: ${point.label}` : point.label), ` ${block.y} ${chartValue(point.y, block.y_share)}, ${block.x} ${chartValue(point.x, block.x_share)}, ${point.note}`),
+    el("li", {}, el("b", {}, many ? `${series.name}: ${point.label}` : point.label), ` ${point.note}`),
   );
   return el("ul", { class: "named" }, items);
 }

@@ -17,7 +17,13 @@ function el(tag, attributes = {}, ...children) {
 // Text that may be of any direction and keeps its own line breaks.
 const prose = (text) => el("div", { class: "prose", dir: "auto" }, text);
 
-const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}%`;
+// Halves go to the even figure, as Python rounds: the page and the terminal print the same.
+function percent(share, digits = 1) {
+  const scaled = 100 * share * 10 ** digits;
+  const down = Math.floor(scaled);
+  const whole = scaled - down === 0.5 ? down + (down % 2) : Math.round(scaled);
+  return `${(whole / 10 ** digits).toFixed(digits)}%`;
+}
 
 function number(value) {
   if (Number.isInteger(value)) return value.toLocaleString("en");
