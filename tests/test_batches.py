@@ -92,6 +92,17 @@ def test_float32_is_near_enough_in_sums_and_gradients(name):
     assert_near(gradients(model, sums), wanted, 1e-5)
 
 
+@pytest.mark.parametrize("name", architectures.SINGLE)
+def test_what_is_never_wider_is_near_enough_as_well(name):
+    model = architectures.model(name, dtype=torch.float32)
+    expected = torch.stack([alone(model, example) for example in SHARING]).float()
+    wanted = gradients(model, expected)
+    sums, _ = completion_logps(model, collate(SHARING, list("abcdef")))
+    torch.testing.assert_close(sums, expected, rtol=1e-6, atol=1e-4)
+    assert_near(gradients(model, sums), wanted, 1e-5)
+    assert packs(model) == (name not in architectures.SINGLE_PADDED)
+
+
 IDS = st.integers(0, 5)
 PROMPT = st.lists(IDS, min_size=1, max_size=24)
 GROUP = st.tuples(PROMPT, st.lists(st.lists(IDS, min_size=1, max_size=6), min_size=1, max_size=4))

@@ -12,6 +12,7 @@ import tiny
 import torch
 from bandits import prompts, reward_file
 from peft import PeftModel
+from safetensors.torch import load_file
 from test_objectives import comparison
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
@@ -463,3 +464,18 @@ def test_peft_that_is_missing_is_an_error(model, monkeypatch):
     with pytest.raises(CaiError) as caught:
         start_policy(model, "cpu", SETTINGS)
     assert str(caught.value) == 'peft is not installed; pip install "cai[lora]"'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("many", [{"processes": 2}, {"nproc": 2}], ids=["copies", "parts"])
+@pytest.mark.parametrize("kind", ["sft", "dpo", "reward"])
+def test_several_processes_learn_what_one_does(model, tmp_path, kind, many):
+    objective = {"sft": Sft(), "dpo": Dpo(), "reward": Reward()}[kind]
+    sources = {"sft": TALKS, "dpo": PAIRS, "reward": Reward().sources(ROWS)[0]}[kind]
+    found = []
+    for name, changes in (("one", {}), ("two", many)):
+        fit(objective, replace(SETTINGS, **changes), model=model, sources=sources, folder=tmp_path / name)
+        found.append(load_file(tmp_path / name / "adapter_model.safetensors"))
+    assert found[0].keys() == found[1].keys()
+    for name, tensor in found[0].items():
+        torch.testing.assert_close(found[1][name], tensor, rtol=1e-4, atol=1e-5)
