@@ -72,7 +72,7 @@ def test_the_headline_shows_every_measure_of_a_model_in_one_row() -> None:
 
 def test_categories_are_bars_and_counts_a_curve() -> None:
     kinds = [share("m", "harm", 0.1, group="theft"), share("m", "harm", 0.2, group="arson")]
-    tries = [share("m", "success", 0.3, group="8 tries"), share("m", "success", 0.2, group="1 tries")]
+    tries = [share("m", "success", 0.3, group="8 tries"), share("m", "success", 0.2, group="1 try")]
     named = [share("m", "right", 0.5, group=f"no-harm-{n}") for n in (1, 2)]
     bars, curve, principles = charts.groups(
         table(*kinds, *tries, *named, share("m", "alone", 0.1, group="one"))

@@ -80,9 +80,9 @@ def groups(table: Table) -> list[Chart]:
 def _grouped(
     title: str, numbers: Sequence[Number], kinds: tuple[str, ...], counts: Sequence[re.Match[str] | None]
 ) -> Chart:
-    """Where every group is a count of the same thing, its place is that count."""
+    """Where every group is a count of the same thing, its place is that count. Of one there is no plural."""
     matches = [match for match in counts if match]
-    things = {(match["before"], match["after"]) for match in matches}
+    things = {(match["before"], match["after"]) for match in matches if match["count"] != "1"}
     curve = len(matches) == len(kinds) and len(things) == 1
     along: list[float] = [int(match["count"]) for match in matches] if curve else [*range(len(kinds))]
     places = dict(zip(kinds, along, strict=True))
