@@ -439,7 +439,12 @@ def test_the_table_as_it_is_printed(folder: Path, capsys: pytest.CaptureFixture[
     out = capsys.readouterr().out
     words = [" ".join(line.split()) for line in out.splitlines()]
     assert words[0] == "steps.revisions.rounds: texts"
-    assert words[-1] == "runs/s/sweep.json: 2 runs of 8 steps in all, 6 of them made"
+    assert words[-2:] == [
+        "runs/s/sweep.json: 2 runs of 8 steps in all, 6 of them made",
+        "runs/s/sweep.html: the same as a page",
+    ]
+    page = Path("runs/s/sweep.html").read_text()
+    assert "steps.revisions.rounds" in page and "rounds=1" in page and "default-src 'none'" in page
 
 
 def test_a_sweep_s_plan_knows_what_each_step_needs(folder: Path) -> None:

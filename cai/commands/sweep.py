@@ -61,6 +61,7 @@ def sweep(
     cai sweep runs/demo/recipe.toml --set steps.revisions.rounds=1,2,4 \\
         --set steps.rl-cai.label=soft,hard --each --seeds 3 -o runs/sweep
     """
+    from cai.sweep.page import write_page
     from cai.sweep.plan import Sweep, first_seed, plan_of
     from cai.sweep.table import tabulate, write
     from cai.sweep.terminal import print_table
@@ -87,10 +88,12 @@ def sweep(
     make(planned, jobs=jobs, strict=strict, quiet=quiet)
     table = tabulate(planned)
     written = write(planned, table)
+    page = write_page(planned, table)
     if not quiet:
         print_table(planned, table)
         made, runs = len(planned.steps), len(planned.runs)
         click.echo(f"{written}: {runs} runs of {planned.wanted} steps in all, {made} of them made")
+        click.echo(f"{page}: the same as a page")
 
 
 def _axis(pair: str) -> "Axis":

@@ -34,6 +34,7 @@ from cai import manifest
 from cai.evals import Number
 from cai.evals._intervals import Interval, mean_interval, wilson
 from cai.evals._numbers import from_json
+from cai.sweep.axes import Group
 from cai.sweep.plan import Plan, Run
 
 SUMMARY = "sweep.json"
@@ -56,6 +57,11 @@ class Line:
     mean: float | None
     over_seeds: Interval | None
     pooled: Interval | None
+
+    @property
+    def share(self) -> bool:
+        """Whether it is a share of rows."""
+        return self.pooled is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +106,26 @@ def tabulate(planned: Plan) -> Table:
         for change in _changes([one.name for one in group.combinations], lines)
     ]
     return Table(lines=tuple(lines.values()), changes=tuple(changes), headline=headline)
+
+
+def headline_of(
+    table: Table, group: Group, step: str
+) -> tuple[dict[tuple[str, str, str], Line], dict[tuple[str, str, str], Change]]:
+    """What heads the numbers of an eval's step, and its changes, by combination, subject and name."""
+    order = [one.name for one in group.combinations]
+    names = table.headline[step]
+    lines = {
+        (line.combination, line.of, line.name): line
+        for name in order
+        for line in table.lines
+        if line.combination == name and line.eval == step and line.name in names and not line.group
+    }
+    changes = {
+        (change.combination, change.of, change.name): change
+        for change in table.changes
+        if change.against == order[0] and change.eval == step and not change.group
+    }
+    return lines, changes
 
 
 def write(planned: Plan, table: Table) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cai.sweep.axes import Group
 from cai.sweep.plan import Plan
-from cai.sweep.table import Change, Line, Table
+from cai.sweep.table import Change, Line, Table, headline_of
 from cai.terminal import console, sanitise
 
 if TYPE_CHECKING:
@@ -34,16 +34,7 @@ def print_table(planned: Plan, table: Table) -> None:
 
 def _print_group(group: Group, step: str, names: Sequence[str], table: Table, out: "Console") -> None:
     order = [one.name for one in group.combinations]
-    lines = {
-        (line.combination, line.of, line.name): line
-        for line in table.lines
-        if line.combination in order and line.eval == step and line.name in names and not line.group
-    }
-    changes = {
-        (change.combination, change.of, change.name): change
-        for change in table.changes
-        if change.against == order[0] and change.eval == step and not change.group
-    }
+    lines, changes = headline_of(table, group, step)
     subjects = list(dict.fromkeys(of for _, of, _ in lines))
     grid = _grid(f"{group.name}: {step}", ["", "of", *names])
     for of in subjects:
@@ -82,35 +73,38 @@ def _grid(title: str, columns: Sequence[str]) -> "RichTable":
 def _cell(line: Line | None, change: Change | None) -> str:
     if line is None or line.mean is None:
         return "nothing measured"
-    share = _is_share(line)
-    value = f"{_number(line.mean, share)}{_interval(line.over_seeds, share)}"
-    pooled = f"\npooled{_interval(line.pooled, share)}" if line.pooled else ""
+    value = f"{number(line.mean, line.share)}{interval(line.over_seeds, line.share)}"
+    pooled = f"\npooled{interval(line.pooled, line.share)}" if line.pooled else ""
     if change is None:
         return f"{value}{pooled}"
+    return f"{value}{pooled}\n{moved(change, line.share)}"
+
+
+def moved(change: Change, share: bool) -> str:
+    """A change in words, starred where it is sure."""
     sign = "*" if change.sure else ""
-    moved = f"{100 * change.mean:+.1f}" if share else f"{change.mean:+.3f}"
-    return f"{value}{pooled}\nchange {moved}{_interval(change.over_seeds, share)}{sign}"
+    return f"change {number(change.mean, share, signed=True)}{interval(change.over_seeds, share)}{sign}"
 
 
-def _is_share(line: Line) -> bool:
-    return line.pooled is not None
-
-
-def _number(value: float, share: bool) -> str:
+def number(value: float, share: bool, *, signed: bool = False) -> str:
+    """A share in percent, anything else as it is; a `signed` change of a share in points."""
+    if signed:
+        return f"{100 * value:+.1f}" if share else f"{value:+.3f}"
     return f"{100 * value:.1f}%" if share else f"{value:.3f}"
 
 
-def _interval(interval: tuple[float, float] | None, share: bool) -> str:
-    if interval is None:
+def interval(bounds: tuple[float, float] | None, share: bool) -> str:
+    """ " [low, high]", nothing where there is none."""
+    if bounds is None:
         return ""
-    low, high = interval
+    low, high = bounds
     return f" [{100 * low:.1f}, {100 * high:.1f}]" if share else f" [{low:.3f}, {high:.3f}]"
 
 
 def _print_chart(title: str, lines: Sequence[Line], out: "Console") -> None:
     """Bars from 0 to the largest value, or to 100 % for shares."""
     values = [line.mean for line in lines if line.mean is not None]
-    share = all(map(_is_share, lines))
+    share = all(line.share for line in lines)
     most = 1.0 if share else max(map(abs, values), default=0.0)
     width = max(len(line.combination) for line in lines)
     out.print(title)
@@ -118,5 +112,5 @@ def _print_chart(title: str, lines: Sequence[Line], out: "Console") -> None:
         if line.mean is not None:
             bar = "█" * round(BAR * abs(line.mean) / most) if most else ""
             label = sanitise(f"{line.combination:{width}}")
-            out.print(f"  {label}  {bar or '▏'} {_number(line.mean, share)}")
+            out.print(f"  {label}  {bar or '▏'} {number(line.mean, share)}")
     out.print("")
