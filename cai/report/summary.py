@@ -190,7 +190,7 @@ def _orders(listing: Listing) -> Orders | None:
     agreed, firsts = [], []
     for comparison in read_rows(listing.path, Comparison):
         for annotation in comparison.annotations:
-            if len(annotation.orders) == 2 and len(comparison.candidates) == 2:
+            if len(annotation.orders) > 1 and len(comparison.candidates) == 2:
                 agreed.append(annotation.agree)
                 pairs = zip(annotation.orders, annotation.shown, strict=True)
                 firsts += [order[shown[0]] for order, shown in pairs]
