@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
+from itertools import chain
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def main() -> None:
     options = parser.parse_args()
     began = time.monotonic()
     parts = []
-    for part in (*judges(options), *leagues(options), *shares()):
+    for part in chain(shares(), leagues(options), judges(options)):
         parts.append(part)
         print(json.dumps(part), flush=True)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
