@@ -23,11 +23,14 @@ SCRIPTS = (
     "uPlot.iife.min.js",
     "dom.js",
     "grids.js",
+    "marks.js",
+    "plots.js",
     "charts.js",
     "diff.js",
     "rows.js",
     "list.js",
     "detail.js",
+    "browser.js",
     "main.js",
 )
 # So many rows are unpacked together: few enough that the page answers while it unpacks.

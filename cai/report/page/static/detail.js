@@ -17,12 +17,30 @@ function heading(row) {
 }
 
 function factList(facts) {
-  const known = Object.entries(facts).filter(([, value]) => value !== "" && value !== undefined && value !== null);
-  return el("dl", {}, known.map(([key, value]) => el("div", {}, el("dt", {}, key), el("dd", { dir: "auto" }, typeof value === "number" ? number(value) : String(value)))));
+  const known = Object.entries(facts).filter(
+    ([, value]) => value !== "" && value !== undefined && value !== null,
+  );
+  return el(
+    "dl",
+    {},
+    known.map(([key, value]) =>
+      el(
+        "div",
+        {},
+        el("dt", {}, key),
+        el("dd", { dir: "auto" }, typeof value === "number" ? number(value) : String(value)),
+      ),
+    ),
+  );
 }
 
 function said(who, facts, ...content) {
-  return el("article", { class: `turn ${who}` }, el("h4", {}, who, el("small", {}, facts.filter(Boolean).join(" · "))), content);
+  return el(
+    "article",
+    { class: `turn ${who}` },
+    el("h4", {}, who, el("small", {}, facts.filter(Boolean).join(" · "))),
+    content,
+  );
 }
 
 // The turns in order; a revision shows what it changed in the answer before it.
@@ -57,7 +75,13 @@ function rivals(row) {
     const bar = el("div", { class: "weight", role: "img", "aria-label": `probability ${percent(one.p)}` });
     bar.style.setProperty("--share", percent(one.p, 2));
     const facts = [one.model, one.p === best && row.annotations && row.annotations.length > 0 && "preferred"];
-    return el("article", { class: `turn answer${one.p === best ? " best" : ""}` }, el("h4", {}, `answer ${at + 1}, ${percent(one.p)}`, el("small", {}, facts.filter(Boolean).join(" · "))), bar, prose(one.text));
+    return el(
+      "article",
+      { class: `turn answer${one.p === best ? " best" : ""}` },
+      el("h4", {}, `answer ${at + 1}, ${percent(one.p)}`, el("small", {}, facts.filter(Boolean).join(" · "))),
+      bar,
+      prose(one.text),
+    );
   });
   return el("div", { class: "rivals" }, answers);
 }
@@ -84,5 +108,9 @@ function rejected(reject) {
 }
 
 function verdicts(all) {
-  return said("verdicts", [], all.map(({ eval: name, ...facts }) => el("div", {}, el("h5", {}, name), factList(facts))));
+  return said(
+    "verdicts",
+    [],
+    all.map(({ eval: name, ...facts }) => el("div", {}, el("h5", {}, name), factList(facts))),
+  );
 }

@@ -12,10 +12,19 @@ function difference(before, after) {
   let start = 0;
   while (start < old.length && start < fresh.length && old[start] === fresh[start]) start += 1;
   let end = 0;
-  while (end < old.length - start && end < fresh.length - start && old[old.length - 1 - end] === fresh[fresh.length - 1 - end]) end += 1;
+  while (
+    end < old.length - start &&
+    end < fresh.length - start &&
+    old[old.length - 1 - end] === fresh[fresh.length - 1 - end]
+  )
+    end += 1;
   const middle = changes(old.slice(start, old.length - end), fresh.slice(start, fresh.length - end));
   if (middle === null) return null;
-  return joined([...old.slice(0, start).map((word) => [" ", word]), ...middle, ...old.slice(old.length - end).map((word) => [" ", word])]);
+  return joined([
+    ...old.slice(0, start).map((word) => [" ", word]),
+    ...middle,
+    ...old.slice(old.length - end).map((word) => [" ", word]),
+  ]);
 }
 
 // The longest common subsequence of words, by the table of its lengths.
@@ -26,7 +35,8 @@ function changes(old, fresh) {
   for (let i = old.length - 1; i >= 0; i -= 1) {
     for (let j = fresh.length - 1; j >= 0; j -= 1) {
       const at = i * width + j;
-      longest[at] = old[i] === fresh[j] ? longest[at + width + 1] + 1 : Math.max(longest[at + width], longest[at + 1]);
+      longest[at] =
+        old[i] === fresh[j] ? longest[at + width + 1] + 1 : Math.max(longest[at + width], longest[at + 1]);
     }
   }
   const found = [];
@@ -37,7 +47,10 @@ function changes(old, fresh) {
       found.push([" ", old[i]]);
       i += 1;
       j += 1;
-    } else if (j === fresh.length || (i < old.length && longest[(i + 1) * width + j] >= longest[i * width + j + 1])) {
+    } else if (
+      j === fresh.length ||
+      (i < old.length && longest[(i + 1) * width + j] >= longest[i * width + j + 1])
+    ) {
       found.push(["-", old[i]]);
       i += 1;
     } else {
@@ -78,8 +91,10 @@ function joined(pieces) {
 // The later text with what went and what came marked; plain where there is too much of it.
 function marked(before, after) {
   const pieces = difference(before, after);
-  if (pieces === null) return [el("p", { class: "about" }, "Too long to be compared word by word."), prose(after)];
+  if (pieces === null)
+    return [el("p", { class: "about" }, "Too long to be compared word by word."), prose(after)];
   const node = prose("");
-  for (const [kind, text] of pieces) node.append(kind === " " ? text : el(kind === "-" ? "del" : "ins", {}, text));
+  for (const [kind, text] of pieces)
+    node.append(kind === " " ? text : el(kind === "-" ? "del" : "ins", {}, text));
   return [node];
 }

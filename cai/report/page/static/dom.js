@@ -10,7 +10,9 @@ function el(tag, attributes = {}, ...children) {
     if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
     else node.setAttribute(key, value === true ? "" : value);
   }
-  node.append(...children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== ""));
+  node.append(
+    ...children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== ""),
+  );
   return node;
 }
 

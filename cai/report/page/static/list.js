@@ -10,7 +10,10 @@ function makeList(onSelect) {
 
   const render = () => {
     const first = Math.max(0, Math.floor(box.scrollTop / ROW_HEIGHT) - MARGIN);
-    const last = Math.min(list.found.length, Math.ceil((box.scrollTop + box.clientHeight) / ROW_HEIGHT) + MARGIN);
+    const last = Math.min(
+      list.found.length,
+      Math.ceil((box.scrollTop + box.clientHeight) / ROW_HEIGHT) + MARGIN,
+    );
     inner.style.height = `${list.found.length * ROW_HEIGHT}px`;
     inner.replaceChildren();
     for (let at = first; at < last; at += 1) inner.append(option(at));
@@ -22,9 +25,21 @@ function makeList(onSelect) {
     const row = store.rows[list.found[at]];
     const node = el(
       "div",
-      { class: `option ${row.kind}`, role: "option", id: `option-${at}`, "aria-selected": String(at === list.at), "aria-posinset": at + 1, "aria-setsize": list.found.length, onclick: () => list.select(at) },
+      {
+        class: `option ${row.kind}`,
+        role: "option",
+        id: `option-${at}`,
+        "aria-selected": String(at === list.at),
+        "aria-posinset": at + 1,
+        "aria-setsize": list.found.length,
+        onclick: () => list.select(at),
+      },
       el("span", { class: "line", dir: "auto" }, firstLine(row)),
-      el("span", { class: "line faint" }, [row.step, row.category, ...row.status].filter(Boolean).join(" · ")),
+      el(
+        "span",
+        { class: "line faint" },
+        [row.step, row.category, ...row.status].filter(Boolean).join(" · "),
+      ),
     );
     node.style.top = `${at * ROW_HEIGHT}px`;
     return node;
@@ -48,7 +63,8 @@ function makeList(onSelect) {
     list.at = Math.min(Math.max(at, 0), list.found.length - 1);
     const top = list.at * ROW_HEIGHT;
     if (top < box.scrollTop) box.scrollTop = top;
-    if (top + ROW_HEIGHT > box.scrollTop + box.clientHeight) box.scrollTop = top + ROW_HEIGHT - box.clientHeight;
+    if (top + ROW_HEIGHT > box.scrollTop + box.clientHeight)
+      box.scrollTop = top + ROW_HEIGHT - box.clientHeight;
     onSelect(store.rows[list.found[list.at]], list.at);
     render();
   };

@@ -39,7 +39,8 @@ function addRow(row) {
   store.rows.push(row);
   store.texts.push(searched(row));
   for (const name of FACETS) {
-    for (const value of valuesOf(row, name)) store.counts[name].set(value, (store.counts[name].get(value) || 0) + 1);
+    for (const value of valuesOf(row, name))
+      store.counts[name].set(value, (store.counts[name].get(value) || 0) + 1);
   }
 }
 
