@@ -106,7 +106,7 @@ def test_a_whole_recipe_under_torchrun(here):
 
 @pytest.mark.slow
 def test_errors_under_torchrun(here):
-    said = call(here, *TORCHRUN, *SFT, "-o", "x", "--nproc", "3", status=1)
+    said = call(here, *TORCHRUN, *SFT, "-o", "x", "--set", "nproc=3", status=1)
     assert said.count("error: torchrun has started 2 processes; leave nproc and processes out\n") == 1
     said = call(here, *TORCHRUN, *SFT, "-o", "tiny", status=1)
     assert (
