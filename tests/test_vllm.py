@@ -237,6 +237,14 @@ class TestWeights:
         session.close()
         assert found[0].text == expected[0].text != plain[0].text
         assert found[1].logps == pytest.approx(expected[1].logps, abs=TOLERANCE)
+        # The adapter's folder is a model by itself, if it has a tokenizer, as those that cai trains do.
+        tiny.tokenizer().save_pretrained(tmp_path / "adapter")
+        session = small(tmp_path / "adapter").open()
+        alone = answers(session, requests)
+        assert not session.become(small(folder))
+        session.close()
+        assert [reply.text for reply in alone] == [reply.text for reply in found]
+        assert alone[1].logps == found[1].logps
 
 
 def lora(path: Path, folder: Path, rank: int = 4) -> Path:
@@ -359,6 +367,16 @@ class TestBadInput:
             small(folder, adapter=tmp_path).open()
         assert str(caught.value) == (
             f"{tmp_path}: the adapter's rank is 1024, vllm serves 1 to 512; merge it into the model"
+        )
+
+    def test_an_adapter_on_an_adapter(self, folder, tmp_path):
+        lora(tmp_path, folder)
+        tiny.tokenizer().save_pretrained(tmp_path / "adapter")
+        with pytest.raises(CaiError) as caught:
+            small(tmp_path / "adapter", adapter=tmp_path / "adapter").open()
+        assert str(caught.value) == (
+            f"model '{tmp_path}/adapter' is an adapter itself, and 'adapter' names another; "
+            "leave 'adapter' out"
         )
 
     def test_no_adapter(self, folder, tmp_path):

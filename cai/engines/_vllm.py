@@ -65,7 +65,7 @@ class VllmSession:
         self._parts: dict[str, tuple[_Ticket, Part | None]] = {}
         self._refused: deque[tuple[int, Reply]] = deque()
         self._finished = self._finished_tokens = 0
-        self._lora = _lora(engine.adapter)
+        self._lora = _lora(engine.parts()[1])
         self._closed = False
 
     def _label(self, engine: Vllm, folder: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from cai.adapter import base_of, is_adapter
 from cai.config import execution, key
 from cai.errors import CaiError
 from cai.model_folder import resolve
@@ -69,12 +70,22 @@ class Vllm:
         """Load the model. Raises `CaiError`: vLLM is not installed, the model cannot be had, or there is too
         little memory for it.
         """
-        folder = resolve(self.model)
-        rank = _rank(self.adapter)
+        base, adapter = self.parts()
+        rank = _rank(adapter)
         on_cpu = prepare()
         with _import_errors():
             from cai.engines._vllm import VllmSession
-        return VllmSession(self, folder, self._arguments(folder, on_cpu, rank))
+        return VllmSession(self, resolve(self.model), self._arguments(base, on_cpu, rank))
+
+    def parts(self) -> tuple[Path, Path | None]:
+        """The folders of the model and the adapter; a model that is an adapter itself stands on its base."""
+        folder = resolve(self.model)
+        if not is_adapter(folder):
+            return folder, self.adapter
+        if self.adapter is not None:
+            twice = f"model '{self.model}' is an adapter itself, and 'adapter' names another"
+            raise CaiError(twice, next="leave 'adapter' out")
+        return base_of(folder), folder
 
     def _arguments(self, folder: Path, on_cpu: bool, rank: int) -> dict[str, Any]:
         """What vLLM's engine is made with."""
@@ -102,7 +113,7 @@ class Vllm:
                 "enable_chunked_prefill": False,
                 "max_num_batched_tokens": max(CPU_STEP, self.window or _positions(folder)),
             }
-        if self.adapter is not None:
+        if rank:
             room = next(size for size in LORA_RANKS if size >= rank)
             arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": room}
         return arguments
@@ -125,7 +136,7 @@ class Vllm:
 
     def can_become(self, other: Any) -> bool:
         """Whether a running session of this engine can go on as `other` with nothing changed but weights."""
-        if not isinstance(other, Vllm) or self.adapter is not None or other.adapter is not None:
+        if not isinstance(other, Vllm) or self.parts()[1] is not None or other.parts()[1] is not None:
             return False
         if replace(other, model=self.model) != self:
             return False
