@@ -47,20 +47,31 @@ def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
     Raises `CaiError` for an unknown, missing or mistyped key, and for a value that `cls.__post_init__`
     refuses with a `ValueError`.
     """
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+    for fault in key_faults(cls, table, where):
+        raise fault
     hints = typing.get_type_hints(cls)
-    for key in table:
-        if key not in fields:
-            raise CaiError(f"unknown key '{key}'", where=where, next=suggest(key, fields))
-    for name, field in fields.items():
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and name not in table:
-            raise CaiError(f"'{name}' is missing", where=where, next=f"add {name} = ...")
     values = {key: convert(hints[key], value, key, where) for key, value in table.items()}
     try:
         return cls(**values)
     except ValueError as error:
         raise CaiError(str(error), where=where) from error
+
+
+def key_faults(cls: type[Any], table: Mapping[str, Any], where: str) -> list[CaiError]:
+    """An error for each key that `cls` does not know, else for each that it needs and the table lacks."""
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    unknown = [key for key in table if key not in fields]
+    if unknown:
+        # What is missing may be one of them, misspelt.
+        return [CaiError(f"unknown key '{key}'", where=where, next=suggest(key, fields)) for key in unknown]
+    missing = [
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+        and name not in table
+    ]
+    return [CaiError(f"'{name}' is missing", where=where, next=f"add {name} = ...") for name in missing]
 
 
 def convert(kind: Any, value: Any, key: str, where: str) -> Any:

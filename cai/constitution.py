@@ -14,15 +14,14 @@ tags = ["violence"]
 """
 
 import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from cai import shipped
-from cai.config import build, read_toml
+from cai.config import build, key_faults, read_toml
 from cai.errors import CaiError, suggest
 from cai.records import digest, draws
 
@@ -117,22 +116,39 @@ class Constitution:
 
 def load(path: str | Path) -> Constitution:
     """Read a constitution and all that it extends. `CaiError` names the file and the principle at fault."""
+    loaded, faults = examine(path)
+    for fault in faults:
+        raise fault
+    assert loaded is not None
+    return loaded
+
+
+def examine(path: str | Path) -> tuple[Constitution | None, list[CaiError]]:
+    """What can be read of a constitution and all that it extends, None if nothing can; and all its faults.
+
+    Raises `CaiError` where a file cannot be read, is no TOML, or extends what is not there.
+    """
     file = Path(path)
-    table = _table(file)
+    sources = _lineage(file, (), {})
+    tables = {source: read_toml(source) for source in sources}
+    faults = [fault for source in reversed(sources) for fault in _top_faults(tables[source], source)]
     origin: dict[str, Path] = {}
     principles: list[Principle] = []
-    for source in _lineage(file, (), {}):
-        for principle in _principles(source):
+    for source in sources:
+        for principle in _principles(tables[source], source, faults):
             if principle.id in origin:
                 where = f"{source} [principle '{principle.id}']"
-                raise CaiError(
-                    f"the id is taken, in {origin[principle.id]}", where=where, next="give it another id"
-                )
+                taken = f"the id is taken, in {origin[principle.id]}"
+                faults.append(CaiError(taken, where=where, next="give it another id"))
+                continue
             origin[principle.id] = source
             principles.append(principle)
+    if not principles and not faults:
+        faults = [CaiError("there is no principle in it", where=str(file), next="add a [[principle]] table")]
     if not principles:
-        raise CaiError("there is no principle in it", where=str(file), next="add a [[principle]] table")
-    return Constitution(name=table["name"], about=table.get("about", ""), principles=tuple(principles))
+        return None, faults
+    name, about = (str(tables[file].get(key, "")) for key in ("name", "about"))
+    return Constitution(name=name, about=about, principles=tuple(principles)), faults
 
 
 def _lineage(file: Path, above: tuple[Path, ...], found: dict[Path, Path]) -> list[Path]:
@@ -140,7 +156,10 @@ def _lineage(file: Path, above: tuple[Path, ...], found: dict[Path, Path]) -> li
     if file.resolve() in [path.resolve() for path in above]:
         chain = " -> ".join(str(path) for path in (*above, file))
         raise CaiError(f"it extends itself ({chain})", where=str(file), next="take one 'extends' out")
-    for name in _table(file).get("extends", []):
+    bases = read_toml(file).get("extends", [])
+    for name in bases if isinstance(bases, list) else []:
+        if not isinstance(name, str):
+            continue
         bare = name == Path(name).stem
         base = shipped.find("constitutions", name, f"{file} extends") if bare else file.parent / name
         if not base.is_file():
@@ -152,6 +171,18 @@ def _lineage(file: Path, above: tuple[Path, ...], found: dict[Path, Path]) -> li
     return list(found.values())
 
 
+def constitutions_in(identity: Any) -> Iterator[Mapping[str, Any]]:
+    """The identity of every constitution in the identity of something else, however deep it lies there."""
+    if isinstance(identity, Mapping):
+        if isinstance(identity.get("principles"), Mapping) and "weights" in identity:
+            yield identity
+        for inner in identity.values():
+            yield from constitutions_in(inner)
+    elif isinstance(identity, list):
+        for inner in identity:
+            yield from constitutions_in(inner)
+
+
 KEYS: Mapping[str, tuple[type, str]] = {
     "name": (str, "a string"),
     "about": (str, "a string"),
@@ -160,83 +191,38 @@ KEYS: Mapping[str, tuple[type, str]] = {
 }
 
 
-def _table(file: Path) -> dict[str, Any]:
-    """The file's top level, checked."""
-    table = read_toml(file)
+def _top_faults(table: Mapping[str, Any], file: Path) -> Iterator[CaiError]:
+    """What is wrong with a file's top level."""
+    where = str(file)
     for key, value in table.items():
         if key not in KEYS:
-            raise CaiError(f"unknown key '{key}'", where=str(file), next=suggest(key, KEYS))
-        kind, expected = KEYS[key]
-        if not isinstance(value, kind):
-            raise CaiError(f"'{key}' is {value!r}", where=str(file), next=f"write {expected}")
-    if not table.get("name", "").strip():
-        raise CaiError("'name' is missing", where=str(file), next='add name = "..."')
-    for base in table.get("extends", []):
+            yield CaiError(f"unknown key '{key}'", where=where, next=suggest(key, KEYS))
+        elif not isinstance(value, KEYS[key][0]):
+            yield CaiError(f"'{key}' is {value!r}", where=where, next=f"write {KEYS[key][1]}")
+    if not str(table.get("name", "")).strip():
+        yield CaiError("'name' is missing", where=where, next='add name = "..."')
+    bases = table.get("extends", [])
+    for base in bases if isinstance(bases, list) else []:
         if not isinstance(base, str):
-            raise CaiError(f"'extends' holds {base!r}", where=str(file), next="write a list of paths")
-    return table
+            yield CaiError(f"'extends' holds {base!r}", where=where, next="write a list of paths")
 
 
-def _principles(file: Path) -> list[Principle]:
-    principles = []
-    for number, table in enumerate(_table(file).get("principle", []), start=1):
-        if not isinstance(table, dict):
-            raise CaiError(f"'principle' holds {table!r}", where=str(file), next="write [[principle]] tables")
-        name = f"'{table['id']}'" if isinstance(table.get("id"), str) else f"{number}"
-        principles.append(build(Principle, table, f"{file} [principle {name}]"))
-    return principles
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """What `check` thinks a constitution's author should look at."""
-
-    principle: str
-    what: str
-
-
-# Words of a chat frame. The frame is cai's, and a principle that brings its own would be asked twice, or as
-# an answer.
-FRAME_WORDS = (
-    "critique request",
-    "revision request",
-    "user:",
-    "human:",
-    "assistant:",
-    "options:",
-    "(a)",
-    "<answer",
-)
-LEAST_WORDS = 4
-ALIKE = 0.8
-
-
-def check(constitution: Constitution) -> list[Finding]:
-    """Wordings that are very short, bring a chat frame, or say almost what another principle says.
-
-    Two wordings are alike when the sets of their words overlap by at least `ALIKE` (Jaccard).
-    """
-    findings = []
-    for at, principle in enumerate(constitution.principles):
-        for name in WORDINGS:
-            for what in _faults(principle, name, constitution.principles[:at]):
-                findings.append(Finding(principle=principle.id, what=f"'{name}' {what}"))
-    return findings
-
-
-def _faults(principle: Principle, name: str, earlier: Iterable[Principle]) -> Iterable[str]:
-    text = getattr(principle, name)
-    words = _words(text)
-    if len(text.split()) < LEAST_WORDS:
-        yield f"has fewer than {LEAST_WORDS} words"
-    for phrase in FRAME_WORDS:
-        if phrase in text.lower():
-            yield f"holds '{phrase}', which belongs to the chat frame"
-    for other in earlier:
-        theirs = _words(getattr(other, name))
-        if len(words & theirs) >= ALIKE * len(words | theirs):
-            yield f"says almost what '{other.id}' says"
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(re.findall(r"\w+", text.lower()))
+def _principles(table: Mapping[str, Any], file: Path, faults: list[CaiError]) -> Iterator[Principle]:
+    """The principles of a file that are sound; what is wrong with the others goes to `faults`."""
+    listed = table.get("principle", [])
+    for number, one in enumerate(listed if isinstance(listed, list) else [], start=1):
+        if not isinstance(one, dict):
+            faults.append(
+                CaiError(f"'principle' holds {one!r}", where=str(file), next="write [[principle]] tables")
+            )
+            continue
+        name = f"'{one['id']}'" if isinstance(one.get("id"), str) else f"{number}"
+        where = f"{file} [principle {name}]"
+        wrong = key_faults(Principle, one, where)
+        faults += wrong
+        if wrong:
+            continue
+        try:
+            yield build(Principle, one, where)
+        except CaiError as fault:
+            faults.append(fault)

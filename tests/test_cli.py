@@ -44,7 +44,7 @@ def test_a_stage_s_fields_are_its_options(capsys: pytest.CaptureFixture[str]) ->
     assert run(["revise", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert re.search(r"--constitution TEXT The principles: a TOML file, [a-z ]*\. \[required\]", text)
-    assert re.search(r"--rounds INTEGER [A-Z][a-z ]*\. \[default: 1\]", text)
+    assert re.search(r"--rounds INTEGER [A-Z][^.]*\. \[default: 1\]", text)
     assert "--skip-clear / --no-skip-clear" in text
     assert "--engine-set KEY=VALUE" in text
 
@@ -179,7 +179,7 @@ def test_chat_keeps_the_conversation_until_an_empty_line(
 
 def test_a_constitution_is_checked_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["constitution", "check", "harmless"]) == 0
-    assert capsys.readouterr().out.endswith("principles, 0 findings\n")
+    assert capsys.readouterr().out.endswith("principles, 0 errors, 0 warnings\n")
     Path("mine.toml").write_text(
         'name = "mine"\n[[principle]]\nid = "a"\ncritique = "Is it bad?"\n'
         'revision = "Please make it much better."\n'
@@ -187,10 +187,12 @@ def test_a_constitution_is_checked_and_shown(capsys: pytest.CaptureFixture[str])
         'critique = "What is wrong with that?"\nrevision = "Take out what is wrong there."\n'
         'preference = "Choose what is less wrong, please."\n'
     )
-    assert run(["constitution", "check", "mine.toml"]) == 1
+    assert run(["constitution", "check", "mine.toml"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == "mine.toml [principle 'a']: 'critique' has fewer than 4 words"
-    assert out[-1] == "mine.toml: 2 principles, 1 finding"
+    assert out[0] == "warning: mine.toml [principle 'a']: 'critique' has fewer than 4 words"
+    assert out[-1] == "mine.toml: 2 principles, 0 errors, 1 warning"
+    assert run(["constitution", "check", "mine.toml", "--strict"]) == 1
+    assert capsys.readouterr().out.splitlines() == out
     assert run(["constitution", "show", "mine.toml"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[:2] == ["mine", ""]

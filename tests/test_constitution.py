@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cai import shipped
 from cai.config import identity
-from cai.constitution import Constitution, Finding, Principle, check, load
+from cai.constitution import Constitution, Principle, load
 from cai.errors import CaiError
 from cai.stages.critique import Critique
 
@@ -245,35 +245,3 @@ def test_a_subset_by_tags() -> None:
     with pytest.raises(CaiError) as raised:
         whole.subset(["q"])
     assert str(raised.value) == "no principle of 'test' is tagged q; its tags: x, y, z"
-
-
-def test_check_names_wordings_worth_a_look() -> None:
-    long = "Look for any place where the answer helps somebody to break a lock that is not theirs."
-    first = replace(
-        principle("first"),
-        critique=long,
-        revision="Write it anew, please.",
-        preference="Choose the kind one.",
-    )
-    alike = replace(
-        first, id="second", critique=long.replace("any", "some"), revision="Assistant: (A) is what you write."
-    )
-    short = replace(
-        first,
-        id="third",
-        critique="Is it bad?",
-        revision="One more thing to do",
-        preference="Pick the better of both",
-    )
-    assert check(constitution(first, alike, short)) == [
-        Finding(principle="second", what="'critique' says almost what 'first' says"),
-        Finding(principle="second", what="'revision' holds 'assistant:', which belongs to the chat frame"),
-        Finding(principle="second", what="'revision' holds '(a)', which belongs to the chat frame"),
-        Finding(principle="second", what="'preference' says almost what 'first' says"),
-        Finding(principle="third", what="'critique' has fewer than 4 words"),
-    ]
-
-
-@pytest.mark.parametrize("name", ["harmless", "helpful", "honest"])
-def test_what_we_ship_for_real_models_passes_our_own_check(name: str) -> None:
-    assert check(Constitution.from_toml(name, "here")) == []

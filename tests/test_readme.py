@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import click
 import pytest
 
-from cai import constitution, recipe
+from cai import constitution, constitution_check, recipe
 from cai.cli import cli
 from cai.records import Record, Turn, user
 
@@ -64,7 +64,7 @@ def test_the_constitution_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(ROOT)
     loaded = constitution.load(tmp_path / "mine.toml")
     assert (len(loaded.principles), loaded.principles[-1].id) == (29, "no-doxing")
-    assert constitution.check(loaded) == []
+    assert constitution_check.check(loaded) == []
 
 
 def test_the_stage_is_one() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from cai.errors import CaiError
+from cai.report.grid import print_grid
 from cai.report.summary import ABSENT, Line, lines_of
 from cai.runs import runs_in
 from cai.terminal import console, sanitise
@@ -15,15 +16,8 @@ def print_state(run: Path) -> None:
 
     What is being made is as its manifest had it last, some two seconds ago.
     """
-    from rich import box
-    from rich.table import Table
-
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for at, column in enumerate(("step", "what", "state", "rows", "rejects", "rate", "seconds", "")):
-        grid.add_column(column, justify="right" if 3 <= at <= 6 else "left", overflow="fold")
-    for line in lines_of(run):
-        grid.add_row(*map(sanitise, _cells(line)))
-    console().print(grid)
+    columns = ("step", "what", "state", "rows", "rejects", "rate", "seconds", "")
+    print_grid("", columns, [_cells(line) for line in lines_of(run)], console())
 
 
 def _cells(line: Line) -> list[str]:

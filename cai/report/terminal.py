@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cai import manifest
 from cai.evals import Number
 from cai.report import figures
+from cai.report.grid import print_grid
 from cai.report.side_by_side import side_by_side
 from cai.report.summary import (
     ABSENT,
@@ -19,7 +20,7 @@ from cai.report.summary import (
     summarise,
     table_of,
 )
-from cai.terminal import console, sanitise
+from cai.terminal import console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +55,7 @@ def print_comparison(runs: Sequence[Path]) -> None:
             for run, table in shared.tables.items()
             for row in _headline_rows(table, shared.headline)
         ]
-        _grid(f"{shared.name} (95 % intervals)", ["run", "", *shared.headline], rows, out)
+        print_grid(f"{shared.name} (95 % intervals)", ["run", "", *shared.headline], rows, out)
     first = next(iter(found.summaries))
     if not found.differences:
         out.print(f"every step was made as in {first}\n")
@@ -89,19 +90,6 @@ def print_numbers_of(title: str, numbers: Sequence[Number]) -> None:
     _print_list(title, numbers, console())
 
 
-def _grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], out: "Console") -> None:
-    """A table whose first column reads to the left and whose others to the right."""
-    from rich import box
-    from rich.table import Table as Grid
-
-    grid = Grid(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for at, column in enumerate(columns):
-        grid.add_column(column, justify="left" if at == 0 else "right", overflow="fold")
-    for row in rows:
-        grid.add_row(*map(sanitise, row))
-    out.print(grid)
-
-
 def _print_steps(lines: Sequence[Line], out: "Console") -> None:
     rows = []
     for line in lines:
@@ -109,7 +97,7 @@ def _print_steps(lines: Sequence[Line], out: "Console") -> None:
         done = line.state != ABSENT
         rows.append([line.name, line.kind, line.state, *(cells if done else [""] * 3), line.note])
     rows.append(["all", *[""] * 4, f"{sum(line.seconds for line in lines):.1f}", ""])
-    _grid("Steps", ["step", "what", "state", "rows", "rejects", "seconds", ""], rows, out)
+    print_grid("Steps", ["step", "what", "state", "rows", "rejects", "seconds", ""], rows, out)
 
 
 def _print_tokens(lines: Sequence[Line], prices: Prices | None, out: "Console") -> None:
@@ -125,7 +113,7 @@ def _print_tokens(lines: Sequence[Line], prices: Prices | None, out: "Console") 
         rows.append([line.name, *_cost(line.tokens, prices), rate])
     rows.append(["all", *_cost(sum((line.tokens for line in asked), Tokens()), prices), ""])
     paid = ["price"] if prices else []
-    _grid("Tokens", ["step", "prompt", "cached", "generated", *paid, "generated a second"], rows, out)
+    print_grid("Tokens", ["step", "prompt", "cached", "generated", *paid, "generated a second"], rows, out)
 
 
 def _cost(tokens: Tokens, prices: Prices | None) -> list[str]:
@@ -136,7 +124,7 @@ def _cost(tokens: Tokens, prices: Prices | None) -> list[str]:
 def _print_rejects(lines: Sequence[Line], out: "Console") -> None:
     rows = [[line.name, reason, f"{count:,}"] for line in lines for reason, count in line.rejects.items()]
     if rows:
-        _grid("Rejects by reason", ["step", "reason", "rows"], rows, out)
+        print_grid("Rejects by reason", ["step", "reason", "rows"], rows, out)
 
 
 def _orders(orders: Orders) -> str:
@@ -156,12 +144,14 @@ def _print_numbers(table: Table, out: "Console", groups: bool) -> None:
 
 def _print_list(title: str, numbers: Sequence[Number], out: "Console") -> None:
     rows = [[short(item.of), item.name, item.group, _value(item), str(item.n)] for item in numbers]
-    _grid(title, ["of", "measure", "group", "value [95 % interval]", "n"], rows, out)
+    print_grid(title, ["of", "measure", "group", "value [95 % interval]", "n"], rows, out)
 
 
 def _print_headline(table: Table, out: "Console") -> None:
     """Whom a number is about down, what was measured across."""
-    _grid(f"{table.name} (95 % intervals)", ["", *table.headline], _headline_rows(table, table.headline), out)
+    print_grid(
+        f"{table.name} (95 % intervals)", ["", *table.headline], _headline_rows(table, table.headline), out
+    )
 
 
 def _headline_rows(table: Table, headline: Sequence[str]) -> list[list[str]]:
