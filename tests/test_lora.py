@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -479,3 +480,34 @@ def test_several_processes_learn_what_one_does(model, tmp_path, kind, many):
     assert found[0].keys() == found[1].keys()
     for name, tensor in found[0].items():
         torch.testing.assert_close(found[1][name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def run_to_the_end(model, folder):
+    torch.set_num_threads(1)
+    settings = replace(SETTINGS, epochs=12, checkpoint_every=3, lora=replace(ADAPTER, dropout=0.1))
+    fit(Dpo(), settings, model=model, sources=PAIRS, folder=folder)
+
+
+def run_until(model, folder, delay):
+    """Train in a forked process that is killed after `delay` seconds; its exit code."""
+    process = multiprocessing.get_context("fork").Process(target=run_to_the_end, args=(model, folder))
+    process.start()
+    process.join(delay)
+    if process.is_alive():
+        process.kill()
+    process.join()
+    return process.exitcode
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_as_an_unbroken_one(model, tmp_path):
+    run_to_the_end(model, tmp_path / "whole")
+    kills = 0
+    for trial in range(4):
+        folder, delay = tmp_path / f"broken{trial}", 0.2 + 0.2 * trial
+        while run_until(model, folder, delay) != 0:
+            kills += 1
+            delay *= 1.3
+        for name in ("adapter_model.safetensors", "metrics.jsonl", "adapter_config.json"):
+            assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert kills >= 8
