@@ -1,8 +1,8 @@
 """How good is every judge on the organism, against the oracle? Over seeds, raw and calibrated.
 
 Answers of the start model and of a seed's SL-CAI model (made by bench/organism.py) to requests of the dev
-split and of the final one meet under the constitution; four requests of five are harmful, for to the others both
-answer alike. Calibrations are fitted on dev; all else is of the final split.
+split and of the final one meet under the constitution. Four requests of five are harmful, for to the others
+both answer alike. Calibrations are fitted on dev; all else is of the final split.
 
     python bench/organism.py --subsets                 # makes runs/bench-organism-SEED, if they are not there
     python bench/judges.py --seeds 0 1 2 --requests 240

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cai.errors import CaiError
+from cai.errors import CaiError, RowError
 from cai.plugins import function
 from cai.records import Annotation, Comparison
 
@@ -45,7 +45,8 @@ class Gold:
     def utilities(self, comparison: Comparison, principle: str) -> Utilities:
         """One number a candidate, more for the better; None where the truth is not known.
 
-        `principle` is the id of the one that the candidates are compared under.
+        `principle` is the id of the one that the candidates are compared under. Raises `RowError` for a label
+        that is no position, and for a function that gives another number of numbers.
         """
         kind, _, name = self.source.partition(":")
         if kind == "meta":
@@ -56,11 +57,7 @@ class Gold:
         found = oracle(comparison, principle)
         if found is not None and len(found) != len(comparison.candidates):
             counts = f"{len(found)} numbers for {len(comparison.candidates)} candidates"
-            raise CaiError(
-                f"'{self.source}' gave {counts}",
-                where=f"comparison {comparison.id}",
-                next="return one number a candidate, or None",
-            )
+            raise RowError(f"'{self.source}' gave {counts}", next="return one number a candidate, or None")
         return found
 
     def is_by(self, annotation: Annotation) -> bool:
@@ -78,9 +75,8 @@ def _labelled(comparison: Comparison, key: str) -> Utilities:
     if label == TIE:
         return [0.0] * count
     if type(label) is not int or not 0 <= label < count:
-        raise CaiError(
+        raise RowError(
             f"'{key}' is {label!r}",
-            where=f"comparison {comparison.id}",
             next=f'write the position of the best candidate, 0 to {count - 1}, or "{TIE}"',
         )
     return [float(at == label) for at in range(count)]

@@ -198,8 +198,7 @@ def test_a_function_is_the_truth(tmp_path: Path) -> None:
     with pytest.raises(CaiError) as raised:
         measured(FOUR, f"{file}:three")
     assert str(raised.value) == (
-        f"comparison c1: '{file}:three' gave 3 numbers for 2 candidates; "
-        "return one number a candidate, or None"
+        f"'{file}:three' gave 3 numbers for 2 candidates; return one number a candidate, or None"
     )
 
 
@@ -229,7 +228,7 @@ def test_a_label_that_is_no_position() -> None:
     with pytest.raises(CaiError) as raised:
         measured([compared(7, said(0.9, 0.9), better=2)])
     assert str(raised.value) == (
-        "comparison c7: 'better' is 2; write the position of the best candidate, 0 to 1, or \"tie\""
+        "'better' is 2; write the position of the best candidate, 0 to 1, or \"tie\""
     )
 
 

@@ -1,17 +1,21 @@
 """Win rates: who meets whom, what a tie is, strengths in closed form, and answers of equal length."""
 
+import json
 import math
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
+import counted
 import numpy as np
 import pytest
 from driving import Model, drive_asked, never
 from simulated import League
 
+from cai.cli import run
 from cai.constitution import Constitution, Principle
 from cai.engines import Reply, Request
-from cai.errors import CaiError
+from cai.errors import CaiError, RowError
 from cai.evals import Number
 from cai.evals._bradley_terry import SCALE, strengths
 from cai.evals._length_control import Meeting, at_equal_length
@@ -19,6 +23,7 @@ from cai.evals._standings import standings
 from cai.evals.winrate import Winrate
 from cai.judges import Appointed
 from cai.judges.logprob import Logprob
+from cai.recipe import load
 from cai.records import Record, Turn, prompt_from, sibling
 
 KIND = Principle(id="kind", critique="c", revision="r", preference="Choose the kind answer.")
@@ -143,11 +148,9 @@ def test_models_that_no_games_join_have_no_strengths() -> None:
 
 def test_two_answers_by_one_model_are_refused() -> None:
     records = [answer("m", "one"), answer("m", "other"), answer("n", "third")]
-    with pytest.raises(CaiError) as raised:
+    with pytest.raises(RowError) as raised:
         drive_asked(EVAL.work(records), by_length())
-    assert str(raised.value) == (
-        f"record {records[0].id}: 'm' answers it twice; give each model's answers once"
-    )
+    assert str(raised.value) == "'m' answers this request twice; give each model's answers once"
 
 
 def test_models_of_one_name_are_told_apart_by_their_weights() -> None:
@@ -217,3 +220,54 @@ def test_a_scripted_judge_with_known_strengths() -> None:
     for one, other in combinations(truth, 2):
         rate = number(numbers, "win rate", one, f"over {other}")
         assert rate.low <= 1 / (1 + math.exp(truth[other] - truth[one])) <= rate.high
+
+
+def test_from_models_to_elo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one command: each model answers, the judge asks another, the table shows both."""
+    monkeypatch.chdir(tmp_path)
+    counted.reset()
+    Path("prompts.jsonl").write_text("".join(f'{{"prompt": "request {n}"}}\n' for n in range(6)))
+    models = ["eval", "one", "other", "--eval", "winrate", "--by", "third", "--engine", "counted:Counted"]
+    keys = ["--set", "constitution=harmless", "--set", 'judge={type="logprob"}']
+    assert run([*models, *keys, "--prompts", "prompts.jsonl", "-o", "wins.jsonl"]) == 0
+    assert counted.Counted.opened == ["one", "other", "third"]
+    rows = [json.loads(line) for line in Path("wins.jsonl").read_text().splitlines()]
+    assert [(row["one"], row["other"], row["outcome"]) for row in rows] == [("one", "other", "judged")] * 6
+    numbers = {(one["name"], one["of"]): one for one in json.loads(Path("wins.json").read_text())["numbers"]}
+    assert numbers["Elo", "one"]["value"] == 1000
+    assert numbers["win rate", "one"]["value"] == sum(row["won"] for row in rows) / 6
+    assert "Elo" in capsys.readouterr().out
+
+
+RECIPE = """
+constitution = "harmless"
+[engines.one]
+type = "scripted"
+[engines.other]
+type = "scripted"
+[[steps]]
+name = "wins"
+eval = "winrate"
+engine = "one"
+judge = "logprob"
+models = ["one", "other"]
+from = "prompts.jsonl"
+max_tokens = 9
+"""
+
+
+def test_as_a_step_of_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("prompts.jsonl").write_text('{"prompt": "request"}\n')
+    Path("recipe.toml").write_text(RECIPE)
+    *_, step = load(Path("recipe.toml")).steps
+    assert step.name == "wins" and [path.name for path in step.inputs] == [
+        "wins-one.jsonl",
+        "wins-other.jsonl",
+    ]
+    Path("recipe.toml").write_text(RECIPE.replace('constitution = "harmless"', ""))
+    with pytest.raises(CaiError) as raised:
+        load(Path("recipe.toml"))
+    assert str(raised.value) == "recipe.toml [steps.1]: 'constitution' is missing; add constitution = ..."

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 import click
 
 from cai.commands import options
-from cai.errors import UsageError
+from cai.errors import CaiError, RowError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cai.calibration import Method
+    from cai.records import Comparison
 
 
 @click.command(short_help="Fit how sure a judge should be, where the truth is known.")
@@ -53,8 +56,18 @@ def calibration(
     with options.usage("--part"):
         taken = part_of(part, "--part")
     inputs = [input_file(file, "cai calibration") for file in files]
-    comparisons = (item.value for item in items_for(Calibrate, inputs, part=taken, strict=True))
-    known = sample(comparisons, truth, annotator)
+    at = ""
+
+    def comparisons() -> "Iterator[Comparison]":
+        nonlocal at
+        for item in items_for(Calibrate, inputs, part=taken, strict=True):
+            at = item.where
+            yield item.value
+
+    try:
+        known = sample(comparisons(), truth, annotator)
+    except RowError as error:
+        raise CaiError(error.what, where=at, next=error.next) from error
     made = fit(known, method, gold)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(made), indent=1) + "\n", encoding="utf-8")

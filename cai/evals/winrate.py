@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from cai.annotations import combined
 from cai.config import key
-from cai.errors import CaiError
+from cai.errors import RowError
 from cai.evals import Number, VerdictRow
 from cai.evals._standings import ELO, WIN_RATE, standings
 from cai.records import Annotation, Record, Turn, digest
@@ -99,11 +99,12 @@ def _by_request(records: Sequence[Record]) -> Iterable[Answers]:
     for record in records:
         answer = record.answer
         if answer is None:
-            raise CaiError("there is no answer", where=f"record {record.id}", next="give what generate wrote")
+            raise RowError("there is no answer", next="give what generate wrote")
         writer = (answer.model, answer.weights)
         answers = found.setdefault(record.id, {})
         if writer in answers:
-            twice = f"'{answer.model}' answers it twice"
-            raise CaiError(twice, where=f"record {record.id}", next="give each model's answers once")
+            raise RowError(
+                f"'{answer.model}' answers this request twice", next="give each model's answers once"
+            )
         answers[writer] = (record, answer)
     return found.values()
