@@ -3,7 +3,8 @@
 The rows come from cai's own commands and a scripted engine that writes texts of ordinary length out of a
 vocabulary of 4,000 words, so that they compress as language does and not as one sentence a thousand times.
 "open" is from the beginning of the navigation until every row is unpacked and can be searched; "list" until
-the first rows can be read. A search is from the key to the next frame with its result.
+the first rows can be read. "cpu" is what the page's main thread worked until then: it says what "open" would
+be on a machine that does nothing else. A search is from the key to the next frame with its result.
 
     python -m bench.report
 """
@@ -157,11 +158,13 @@ def opened(chromium: Any, path: Path) -> dict[str, float]:
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.add_init_script(WATCH)
+    counters = context.new_cdp_session(page)
+    counters.send("Performance.enable", {"timeDomain": "threadTicks"})
     page.goto(path.resolve().as_uri())
     listed, ready = page.evaluate(WAIT)
-    found = {"list": listed, "open": ready}
+    counts = {one["name"]: one["value"] for one in counters.send("Performance.getMetrics")["metrics"]}
     context.close()
-    return found
+    return {"list": listed, "open": ready, "cpu": 1000 * counts["TaskDuration"]}
 
 
 def searched(chromium: Any, path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -177,11 +180,12 @@ def searched(chromium: Any, path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def told(opens: list[dict[str, float]], searches: dict[str, Any], faults: list[str]) -> dict[str, Any]:
-    spans = {key: [round(one[key], 1) for one in opens] for key in ("list", "open")}
+    spans = {key: [round(one[key], 1) for one in opens] for key in ("list", "open", "cpu")}
     every = [ms for one in searches.values() for ms in one["ms"]]
     return {
         "list_ms": {"median": statistics.median(spans["list"]), "most": max(spans["list"])},
         "open_ms": {"median": statistics.median(spans["open"]), "most": max(spans["open"])},
+        "cpu_ms": {"median": statistics.median(spans["cpu"]), "most": max(spans["cpu"])},
         "search_ms": {"median": statistics.median(every), "most": max(every)},
         "searches": searches,
         "faults": faults,

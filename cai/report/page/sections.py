@@ -53,7 +53,7 @@ def with_rows(parts: Sequence[Section], rows: Sequence[Row]) -> list[Section]:
 def of_runs(runs: SideBySide, prices: Prices | None) -> list[Section]:
     """The sections of several runs against each other."""
     found = [
-        _section("outcome", "Side by side", [block for shared in runs.shared for block in _both(shared)]),
+        _section("outcome", "Side by side", _explained(chain.from_iterable(map(_both, runs.shared)))),
         _section("differences", "What differs", [_differences(runs), *_recipes(runs.summaries)]),
     ]
     for name, summary in runs.summaries.items():
@@ -102,14 +102,8 @@ def _both(shared: Shared) -> list[Block | None]:
     for run, table in shared.tables.items():
         grid = tables.headline(table)
         rows += [(Cell(text=run), *row) for row in grid.rows]
-    both = replace(
-        grid,
-        title=shared.name,
-        about=tables.INTERVALS,
-        columns=("run", *grid.columns),
-        rows=tuple(rows),
-        words=2,
-    )
+    columns = ("run", *grid.columns)
+    both = replace(grid, title=shared.name, columns=columns, rows=tuple(rows), words=2)
     return [both, charts.frontier(shared.tables)]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from cai import shipped
 from cai.config import read_toml
-from cai.constitution import Principle, load
+from cai.constitution import Principle, constitutions_in, load
 from cai.errors import CaiError
 from cai.report.page.shapes import Cell, Grid, Text, cells
 from cai.runs import Listing
@@ -40,7 +40,7 @@ def constitution(run: Path, listings: Sequence[Listing]) -> Grid | None:
     """
     wanted: dict[str, tuple[str, float]] = {}
     for listing in listings:
-        for found in _constitutions(listing.manifest["identity"]):
+        for found in constitutions_in(listing.manifest["identity"]):
             for id, mark in found["principles"].items():
                 wanted[mark] = (id, found.get("weights", {}).get(id, 1.0))
     if not wanted:
@@ -53,18 +53,6 @@ def constitution(run: Path, listings: Sequence[Listing]) -> Grid | None:
         rows=rows,
         words=5,
     )
-
-
-def _constitutions(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Every constitution in an identity, however deep it lies."""
-    if isinstance(value, Mapping):
-        if isinstance(value.get("principles"), Mapping):
-            yield value
-        for inner in value.values():
-            yield from _constitutions(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _constitutions(inner)
 
 
 def _principle(id: str, weight: float, words: Principle | None) -> tuple[Cell, ...]:
