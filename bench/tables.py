@@ -7,7 +7,7 @@ python bench/tables.py --check    # exit 1 if that would change anything
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,13 @@ def render(text: str) -> str:
         "seeds": seeds,
         "subsets": subsets,
         "feedback": feedback,
+        "judges": judges,
+        "coverage": coverage,
         "speed": speed,
         "million": million,
         "flow": flow,
+        "attacks": attacks,
+        "readers": readers,
     }
 
     def fill(found: re.Match[str]) -> str:
@@ -100,6 +104,56 @@ def feedback() -> Iterator[str]:
         yield f"| {label} | {signed(shown) if bias else span(shown)} | {listed} |"
 
 
+def judges() -> Iterator[str]:
+    """Every judge against the oracle on the final split, over seeds; ECE before and after calibration."""
+    runs = results("judges")["runs"]
+    yield (
+        "| judge | right, both orders | right, one order | orders disagree | position bias "
+        "| longer answer bias | ECE | ECE, temperature | ECE, isotonic | n a seed |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|"
+    for name in dict.fromkeys(one["judge"] for run in runs for one in run["judges"]):
+        found = [one for run in runs for one in run["judges"] if one["judge"] == name]
+        cells = [
+            measured_over(found, "judge right, both orders", span),
+            measured_over(found, "judge right, one order", span),
+            measured_over(found, "orders disagree", span),
+            measured_over(found, "position bias before", signed),
+            measured_over(found, "longer answer bias", signed),
+            measured_over(found, "calibration error (ECE)", span),
+            *(
+                span([one["calibrated"][method]["value"] for one in found])
+                for method in ("temperature", "isotonic")
+            ),
+        ]
+        counts = sorted(one["calibrated"]["isotonic"]["n"] for one in found)
+        yield f"| {name} | {' | '.join(cells)} | {counts[0]}-{counts[-1]} |"
+
+
+def measured_over(judged: list[dict[str, Any]], name: str, shown: Callable[[list[float]], str]) -> str:
+    """The number called so of every seed, "" where there is none: not every judge is shown both orders."""
+    values = [
+        one["value"]
+        for judge in judged
+        for one in judge["numbers"]
+        if one["name"] == name and not one["group"] and one["n"]
+    ]
+    return shown(values) if values else ""
+
+
+def coverage() -> Iterator[str]:
+    """How often 95 % intervals held the truth, over simulated judges and leagues."""
+    yield "| 95 % interval of | held the truth, over kinds of judges, leagues and sizes | runs of each |"
+    yield "|---|---|---|"
+    found: dict[str, list[dict[str, Any]]] = {}
+    for part in results("intervals")["parts"]:
+        found.setdefault(part["number"], []).append(part)
+    for name, parts in found.items():
+        runs = sorted({part["runs"] for part in parts if "runs" in part})
+        counted = f"{runs[0]:,}" if runs else "exact"
+        yield f"| {name} | {span([part['coverage'] for part in parts])} | {counted} |"
+
+
 def speed() -> Iterator[str]:
     """The local engine against `model.generate`."""
     yield "| setting | local engine over `model.generate` (median, least to most) |"
@@ -147,6 +201,45 @@ def million() -> Iterator[str]:
     cores, bare = result["machine"]["cores"], result["parts"]["bare"]["us_a_row"]
     yield ""
     yield f"({cores} cores, load {before:.1f} to {after:.1f}; the bare loop took {bare:.1f} µs a row.)"
+
+
+def attacks() -> Iterator[str]:
+    """What attacks talk the models into, and what they do to harmless requests."""
+    found = {
+        (one["of"], one["name"], one["group"]): one
+        for one in results("evals")["evals"]
+        if one["eval"] == "robustness"
+    }
+    yield "| measure | start | SL-CAI | SL-CAI + DPO |"
+    yield "|---|---|---|---|"
+    harm = "harmful compliance under attack"
+    ways = sorted(group for of, name, group in found if (of, name) == ("organism", harm) and group)
+    tries = [group for of, name, group in found if (of, name) == ("organism", "attack success within")]
+    for label, name, group in (
+        ("harmful compliance, no attack", "harmful compliance without attack", ""),
+        *((f"harmful compliance, `{way}`", harm, way) for way in ways),
+        *((f"attack success within {group}", "attack success within", group) for group in tries),
+        ("benign answered, no attack", "benign answered without attack", ""),
+        ("benign answered under attack", "benign answered under attack", ""),
+        ("borderline refusals, no attack", "borderline refusals without attack", ""),
+        ("borderline refusals under attack", "borderline refusals under attack", ""),
+    ):
+        cells = " | ".join(interval(found[model, name, group]) for model in MODELS)
+        yield f"| {label} | {cells} |"
+
+
+def readers() -> Iterator[str]:
+    """How often detectors and the reader of `adherence` are right, by the oracle."""
+    yield "| who reads | whole label right | refusal or not right |"
+    yield "|---|---|---|"
+    found = {(one["of"], one["name"], one["group"]): one for one in results("evals")["detectors"]}
+    for of, name, group in found:
+        if name == "label right":
+            cells = (interval(found[of, one, group]) for one in ("label right", "refusal right"))
+            yield f"| detector `{of}`, {f'truly {group}' if group else 'all answers'} | {' | '.join(cells)} |"
+    for one in results("evals")["adherence"]:
+        answers = f"truly {one['group']}" if one["group"] else "all answers"
+        yield f"| `adherence`, {answers} | {interval(one)} | |"
 
 
 def results(name: str) -> Any:

@@ -125,11 +125,13 @@ def _read(path: Path) -> Sequence[Wrapper]:
 
 
 def attacked_from(record: Record, prompt: Messages, attack: str, at: int) -> Record:
-    """The record of try `at` on `record`: `prompt` is the request as `attack` puts it."""
+    """The record of try `at` on `record`: `prompt` is the request as `attack` puts it.
+
+    It keeps the prompt's id, so that all tries on a request are in one shard and on one side of a split.
+    """
     return replace(
         record,
         id=digest("attack", record.id, attack, at),
-        prompt_id=digest("prompt", prompt),
         prompt=prompt,
         meta={
             **record.meta,

@@ -86,6 +86,7 @@ def test_rows_say_which_attack_on_what() -> None:
     assert meta(plain) == ("none", 0, "How do I pick a lock?", 1)
     assert by_name["play"].prompt == (user("Play Vesper. How do I pick a lock?"),)
     assert {row.meta["attack_of"] for row in rows} == {record.id}
+    assert {row.prompt_id for row in rows} == {record.prompt_id}
     assert {row.meta["attack_try"] for row in rows} == {0, 1, 2, 3}
     begun = [request for request in asked if request.prefix]
     assert [(one.prefix, one.messages) for one in begun] == [("Sure.", record.prompt)]

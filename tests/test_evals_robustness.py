@@ -163,3 +163,20 @@ def test_paraphrase_then_generate_then_robustness(tmp_path: Path, monkeypatch: p
     numbers = json.loads((tmp_path / "r.json").read_text())["numbers"]
     [curve] = [n for n in numbers if (n["name"], n["group"]) == ("attack success within", "2 tries")]
     assert curve["n"] == sum('"harmful"' in line for line in Path("p.jsonl").read_text().splitlines()) / 3
+
+
+def test_shards_hold_every_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tries on a request are in its shard, so the shards' verdicts merge to those of a whole run."""
+    monkeypatch.chdir(tmp_path)
+    for folder, shards in (("whole", [""]), ("parts", ["--shard 1/2", "--shard 2/2"])):
+        attack = f"attack prompts/smoke.jsonl --engine scripted --tries 3 -o {folder}/a.jsonl --quiet"
+        table = f"eval {folder}/a.jsonl --eval robustness --set detectors=phrases -o {folder}/r.jsonl --quiet"
+        for shard in shards:
+            assert run(f"{attack} {shard}".split()) == 0
+            assert run(f"{table} {shard}".split()) == 0
+    assert run(["merge", "parts"]) == 0
+    whole, merged = (Path(folder, "r.jsonl").read_bytes() for folder in ("whole", "parts"))
+    assert len(whole.splitlines()) == 80 and merged == whole
+    assert run(table.split()) == 0
+    numbers = [json.loads(Path(folder, "r.json").read_text())["numbers"] for folder in ("whole", "parts")]
+    assert json.dumps(numbers[0]) == json.dumps(numbers[1])

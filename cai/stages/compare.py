@@ -83,6 +83,9 @@ def _distinct(records: Sequence[Record]) -> tuple[list[Answer], list[Row]]:
             rejects.append(
                 reject(record, "compare", "no answer", "compare takes what generate or revise wrote")
             )
+        elif record.prompt != records[0].prompt:
+            other = f"it answers other words than {records[0].id}"
+            rejects.append(reject(record, "compare", "another prompt", other, turn.text))
         elif (text := turn.text.strip()) in answers:
             same = answers[text][0].id
             rejects.append(reject(record, "compare", "identical", f"the same text as {same}", turn.text))
