@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from signs import ablations, signs
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results"
 README = ROOT / "README.md"
@@ -39,6 +41,8 @@ def render(text: str) -> str:
         "speed": speed,
         "million": million,
         "flow": flow,
+        "ablations": lambda: ablations(results("ablations")),
+        "signs": lambda: signs(results("ablations")),
         "attacks": attacks,
         "readers": readers,
     }
