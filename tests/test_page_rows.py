@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cai.cli import run
 from cai.report.page import readings, shown
 from cai.report.page.rows import Chosen, choose
+from cai.report.summary import outputs_of
 from cai.runs import runs_in
 from tests.reports import compared, made, record, rejected
 
@@ -110,6 +113,20 @@ def test_comparisons_say_whether_their_orders_agree(tmp_path: Path) -> None:
     assert [row["status"] for row in found] == [["both orders agree"], ["the orders disagree"]]
     assert [one["p"] for one in found[0]["candidates"]] == [0.9, 1 - 0.9]
     assert found[0]["verdicts"] == [{"eval": "judge", "of": "reasoned", "better": "one"}]
+
+
+def test_merged_shards_are_shown_as_the_whole_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("prompts.jsonl").write_text("".join(f'{{"prompt": "request {n}"}}\n' for n in range(9)))
+    command = ["generate", "prompts.jsonl", "--engine", "scripted", "-o", "x/a.jsonl", "--quiet", "--shard"]
+    assert run([*command, "1/2"]) == run([*command, "2/2"]) == 0
+    apart = choose(outputs_of(Path("x")), 100)
+    assert {row["step"] for row in apart.rows} == {"a.1-of-2", "a.2-of-2"}
+    assert run(["merge", "x"]) == 0
+    whole = choose(outputs_of(Path("x")), 100)
+    assert ([row["step"] for row in whole.rows], whole.of) == (["a"] * 9, 9)
 
 
 def test_a_comparison_that_was_annotated_again_is_shown_once(tmp_path: Path) -> None:

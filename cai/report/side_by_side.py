@@ -7,8 +7,8 @@ from typing import Any
 
 from cai import manifest
 from cai.errors import CaiError
-from cai.report.summary import Summary, Table, summarise
-from cai.runs import Listing, runs_in
+from cai.report.summary import Summary, Table, outputs_of, summarise
+from cai.runs import Listing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def side_by_side(runs: Sequence[Path]) -> SideBySide:
         for table in summary.tables:
             tables.setdefault((table.name, table.headline), {})[name] = table
     shared = (Shared(name=key[0], headline=key[1], tables=held) for key, held in tables.items())
-    first, *others = (runs_in(run) for run in runs)
+    first, *others = (outputs_of(run) for run in runs)
     found = [
         Difference(run=name, step=step, what=what)
         for name, other in zip(names[1:], others, strict=True)

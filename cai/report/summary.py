@@ -115,6 +115,11 @@ def lines_of(run: Path) -> tuple[Line, ...]:
     return _lines(run, _outputs(run))
 
 
+def outputs_of(run: Path) -> list[Listing]:
+    """The outputs that the summary is of; `CaiError` when there is nothing of a run in the folder."""
+    return [listing for listing in _outputs(run).values() if listing is not None]
+
+
 def _lines(run: Path, found: Mapping[str, Listing | None]) -> tuple[Line, ...]:
     return tuple(_line(name, listing, run) for name, listing in found.items())
 

@@ -9,8 +9,8 @@ from cai.report.page import charts, curves, readings, sources, tables
 from cai.report.page.shapes import Cell, Chart, Grid, Text
 from cai.report.page.shown import Row
 from cai.report.side_by_side import Shared, SideBySide
-from cai.report.summary import Prices, Summary
-from cai.runs import Listing, runs_in
+from cai.report.summary import Prices, Summary, outputs_of
+from cai.runs import Listing
 
 Block = Grid | Chart | Text
 
@@ -57,7 +57,7 @@ def of_runs(runs: SideBySide, prices: Prices | None) -> list[Section]:
         _section("differences", "What differs", [_differences(runs), *_recipes(runs.summaries)]),
     ]
     for name, summary in runs.summaries.items():
-        listings = runs_in(summary.run)
+        listings = outputs_of(summary.run)
         way = tables.funnel(listings, summary.lines)
         blocks = [
             replace(way, title=f"{name}: {way.title[0].lower()}{way.title[1:]}"),

@@ -71,7 +71,7 @@ def reject(row: Row, step: str) -> Row:
         "kind": "reject",
         "id": row["id"],
         "item": row["item"],
-        "reject": _told(row, ("stage", "reason", "detail", "raw", "line")),
+        "reject": _told({**row, "line": row["line"] or None}, ("stage", "reason", "detail", "raw", "line")),
         "status": [f"rejected: {row['reason']}"],
         "principles": [],
     }
@@ -143,7 +143,7 @@ def _prompted(row: Row, step: str, kind: str) -> Row:
 
 def _told(fields: Mapping[str, Any], keys: Collection[str]) -> Row:
     """The fields that say something."""
-    return {key: fields[key] for key in keys if fields.get(key) not in ("", None, 0) or key == "agree"}
+    return {key: fields[key] for key in keys if fields.get(key) not in ("", None)}
 
 
 def _distinct(names: Iterable[Any]) -> list[str]:

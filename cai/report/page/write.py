@@ -12,8 +12,7 @@ from cai.report.page.rows import Chosen, choose
 from cai.report.page.sections import Section
 from cai.report.page.shown import Row
 from cai.report.side_by_side import run_names, side_by_side
-from cai.report.summary import Prices, summarise
-from cai.runs import runs_in
+from cai.report.summary import Prices, outputs_of, summarise
 from cai.whole_file import WholeFile
 
 
@@ -31,7 +30,7 @@ def write_page(runs: Sequence[Path], output: Path, *, rows: int, prices: Prices 
 
     Raises `CaiError` for what is no run, and when the file cannot be written.
     """
-    listings = [runs_in(run) for run in runs]
+    listings = [outputs_of(run) for run in runs]
     if len(runs) == 1:
         parts = sections.of_run(summarise(runs[0]), listings[0], prices)
     else:

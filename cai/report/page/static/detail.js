@@ -96,6 +96,8 @@ function annotation(note) {
     "all orders": note.probabilities.map((p) => percent(p)).join(" : "),
     ...Object.fromEntries(orders.map((text, at) => [`order ${at + 1}`, text])),
     agree: orders.length > 1 ? (note.agree ? "yes" : "no") : undefined,
+    scores: note.scores && note.scores.length ? note.scores.map(number).join(" : ") : undefined,
+    weight: note.weight === 1 ? undefined : note.weight,
     protocol: note.protocol,
     model: note.model,
   };
