@@ -174,7 +174,7 @@ def _lineage(file: Path, above: tuple[Path, ...], found: dict[Path, Path]) -> li
 def constitutions_in(identity: Any) -> Iterator[Mapping[str, Any]]:
     """The identity of every constitution in the identity of something else, however deep it lies there."""
     if isinstance(identity, Mapping):
-        if isinstance(identity.get("principles"), Mapping) and "weights" in identity:
+        if isinstance(identity.get("principles"), Mapping):
             yield identity
         for inner in identity.values():
             yield from constitutions_in(inner)

@@ -22,9 +22,8 @@ from cai.runs import Listing, runs_in
 
 @dataclass(kw_only=True)
 class Counts:
-    """Of one principle: how many `critiques` there are and how many of them `found` fault, how many `revisions`
-    and how many `changed` the answer before, how many `verdicts` and how many `decided`: named one winner, the
-    same in every order.
+    """Of one principle: its critiques and how many found fault, its revisions and how many changed the answer,
+    its verdicts and how many decided, that is named one winner, the same in every order.
 
     `rounds` are the critiques, and the revisions that had none before them: the draws of the principle.
     `expected` is how many draws and verdicts its weight would give it.
@@ -92,7 +91,7 @@ def _steered(run: Path) -> Iterator[tuple[Listing, Mapping[str, float]]]:
         stage = listing.manifest["identity"].get("stage")
         weights: dict[str, float] = {}
         for found in constitutions_in(stage):
-            weights |= found["weights"]
+            weights |= found.get("weights", {})
         if weights and listing.state == "complete":
             yield listing, weights
 
