@@ -26,8 +26,9 @@ from cai.calibrating import Sample, fit, mapped
 from cai.calibration import Calibration, Method
 from cai.constitution import load
 from cai.evals import VerdictRow
+from cai.evals._judging import verdicts_of
 from cai.evals._numbers import to_json
-from cai.evals._reliability import Judged, calibration_error
+from cai.evals._reliability import calibration_error
 from cai.evals._shares import by
 from cai.evals.organism_judge import OrganismJudge
 from cai.rows import read_comparisons
@@ -43,6 +44,8 @@ JUDGES = {
     "three-samples": ("start", f'{{ type = "reasoned", {SAMPLES} }}'),
     "reward": ("rm", '"reward"'),
 }
+# Judges that are asked about the first requests only.
+SLOW = {"three-samples": 60}
 METHODS: tuple[Method, ...] = ("temperature", "isotonic")
 
 
@@ -91,12 +94,13 @@ def verdicts(folder: Path, split: str, judges: Sequence[str]) -> Iterator[Verdic
 
 def calibrated(name: str, dev: Sequence[VerdictRow], final: Sequence[VerdictRow]) -> dict[str, Any]:
     """The calibration error on the final split through maps that were fitted on dev."""
-    fitted_on = Sample(annotator=name, weights="", judged=tuple(decided(dev)))
+    fitted_on = Sample(annotator=name, weights="", judged=tuple(verdicts_of(dev)))
+    judged = verdicts_of(final)
     found: dict[str, Any] = {}
     for method in METHODS:
         made = fit(fitted_on, method, "cai.organism.gold:truth")
-        value, (low, high) = calibration_error(mapped(decided(final), made))
-        found[method] = {"value": value, "low": low, "high": high, "n": len(decided(final)), **told(made)}
+        value, (low, high) = calibration_error(mapped(judged, made))
+        found[method] = {"value": value, "low": low, "high": high, "n": len(judged), **told(made)}
     return found
 
 
@@ -106,18 +110,6 @@ def told(made: Calibration) -> dict[str, Any]:
         "fitted on": made.n,
         **({"slope": made.slope} if made.method == "temperature" else {"knots": fields["knots"]}),
     }
-
-
-def decided(rows: Sequence[VerdictRow]) -> list[Judged]:
-    """The verdicts where one answer is truly better."""
-    return [
-        Judged(
-            prompt=str(row["prompt"]),
-            p=float(row["p_one"]) if row["better"] == "one" else 1 - float(row["p_one"]),
-        )
-        for row in rows
-        if row["better"] in ("one", "other")
-    ]
 
 
 def unread(folder: Path, judge: str) -> dict[str, Any]:
@@ -150,6 +142,8 @@ def text(options: argparse.Namespace, seed: int) -> str:
             engine, table = JUDGES[judge]
             rivals = f'["{split}-of-sl-cai", "{split}-of-start"]'
             judging = f'stage = "compare"\nengine = "{engine}"\nfrom = {rivals}\njudge = {table}'
+            if judge in SLOW:
+                judging += f"\nlimit = {SLOW[judge]}"
             parts.append(step(f"{split}-{judge}", judging))
     return "\n".join(parts)
 

@@ -8,8 +8,8 @@ from cai.annotations import CERTAIN
 from cai.calibration import Calibration, Method
 from cai.errors import CaiError
 from cai.evals import Number
-from cai.evals._judging import ERROR
-from cai.evals._pairs import judged as pairs_of
+from cai.evals._judging import ERROR, verdicts_of
+from cai.evals._pairs import judged
 from cai.evals._reliability import Judged, calibration_error
 from cai.gold import Gold
 from cai.records import Comparison
@@ -39,10 +39,7 @@ def sample(comparisons: Iterable[Comparison], gold: Gold, annotator: str | None 
                 continue
             truth = gold.utilities(comparison, one.principle)
             said = found.setdefault((one.annotator, one.weights), [])
-            for *_, row in pairs_of(comparison, [one], [truth]):
-                if row["better"] in ("one", "other"):
-                    p = float(row["p_one"])
-                    said.append(Judged(prompt=comparison.prompt_id, p=p if row["better"] == "one" else 1 - p))
+            said += verdicts_of([row for *_, row in judged(comparison, [one], [truth])])
     names = sorted({name for name, _ in found})
     if len(names) > 1:
         listed = ", ".join(f"'{name}'" for name in names)
@@ -56,8 +53,8 @@ def sample(comparisons: Iterable[Comparison], gold: Gold, annotator: str | None 
             f"no verdict {whose}that '{gold.source}' knows the truth of",
             next="check both names",
         )
-    [((name, weights), judged)] = found.items()
-    return Sample(annotator=name, weights=weights, judged=tuple(judged))
+    [((name, weights), said)] = found.items()
+    return Sample(annotator=name, weights=weights, judged=tuple(said))
 
 
 def fit(sample: Sample, method: Method, gold: str) -> Calibration:
@@ -82,11 +79,11 @@ def mapped(judged: Iterable[Judged], calibration: Calibration) -> list[Judged]:
 def errors(sample: Sample, calibration: Calibration) -> list[Number]:
     """The calibration error of the verdicts before and after the map."""
     numbers = []
-    for when, judged in (("before", sample.judged), ("after", mapped(sample.judged, calibration))):
-        value, (low, high) = calibration_error(judged)
+    for when, verdicts in (("before", sample.judged), ("after", mapped(sample.judged, calibration))):
+        value, (low, high) = calibration_error(verdicts)
         numbers.append(
             Number(
-                name=ERROR, of=f"{sample.annotator}, {when}", value=value, low=low, high=high, n=len(judged)
+                name=ERROR, of=f"{sample.annotator}, {when}", value=value, low=low, high=high, n=len(verdicts)
             )
         )
     return numbers

@@ -95,7 +95,7 @@ def test_accuracy_and_calibration_by_hand() -> None:
         for one in numbers
         if one.name == "reliability: right" and one.of == "judge"
     }
-    assert table == {"0.600 to 0.600": (1.0, 1), "0.800 to 0.800": (0.5, 2)}
+    assert table == {"01: 0.600 to 0.600": (1.0, 1), "02: 0.800 to 0.800": (0.5, 2)}
     sure = [one for one in numbers if one.name == "reliability: confidence"]
     assert [one.value for one in sure] == pytest.approx([0.6, 0.8])
 

@@ -61,17 +61,23 @@ def _decided(rows: Sequence[VerdictRow]) -> list[VerdictRow]:
 
 
 def _calibration(of: str, decided: Sequence[VerdictRow]) -> Iterator[Number]:
-    judged = [Judged(prompt=str(row["prompt"]), p=_to_better(row, "p_one")) for row in decided]
+    judged = verdicts_of(decided)
     if not judged:
         return
     value, (low, high) = calibration_error(judged)
     yield Number(name=ERROR, of=of, value=value, low=low, high=high, n=len(judged))
     yield mean(BRIER, of, [(1 - one.p) ** 2 for one in judged], prompts=_prompts(decided))
-    for place in bins(judged):
+    for at, place in enumerate(bins(judged), start=1):
         prompts = [one.prompt for one in place.judged]
-        group = f"{place.low:.3f} to {place.high:.3f}"
+        # Numbered, for the bounds of two bins of a judge that is always sure look alike.
+        group = f"{at:02}: {place.low:.3f} to {place.high:.3f}"
         yield mean(CONFIDENCE, of, [one.confidence for one in place.judged], group, prompts)
         yield share(RIGHT, of, [one.right for one in place.judged], group, prompts)
+
+
+def verdicts_of(rows: Sequence[VerdictRow]) -> list[Judged]:
+    """The verdicts of the rows in which one of two answers is truly better."""
+    return [Judged(prompt=str(row["prompt"]), p=_to_better(row, "p_one")) for row in _decided(rows)]
 
 
 def order_effects(of: str, rows: Sequence[VerdictRow]) -> Iterator[Number]:
