@@ -22,7 +22,7 @@ from cai.runs import Listing, runs_in
 
 @dataclass(kw_only=True)
 class Counts:
-    """Of one principle: its critiques and how many found fault, its revisions and how many changed the answer,
+    """Of a principle: its critiques and how many found fault, its revisions and how many changed the answer,
     its verdicts and how many decided, that is named one winner, the same in every order.
 
     `rounds` are the critiques, and the revisions that had none before them: the draws of the principle.

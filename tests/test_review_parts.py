@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import replace
+from io import StringIO
 from math import log
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from cai import manifest
 from cai.errors import CaiError
@@ -24,6 +27,7 @@ from cai.review.output import (
     reviewed,
     write,
 )
+from cai.review.session import Sitting, sit
 from cai.rows import encode, read_comparisons
 
 
@@ -145,6 +149,25 @@ def test_decisions_outlive_the_process_and_a_torn_line(tmp_path: Path) -> None:
     assert all(json.loads(line) for line in path.read_text().splitlines())
 
 
+def test_decisions_cut_off_at_any_byte_are_those_of_the_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "out.decisions.jsonl"
+    rows = [comparison(name, note(0.5, 0.5)) for name in "abc"]
+    whole = Decisions(path, {"who": "ada"})
+    for row in rows:
+        whole.add(decided(row, 0))
+    whole.close()
+    text = path.read_bytes()
+    for size in range(len(text) + 1):
+        path.write_bytes(text[:size])
+        again = Decisions(path, {"who": "ada"})
+        lines = text[:size].count(b"\n")
+        assert list(again.standing) == [row.id for row in rows[: max(0, lines - 1)]]
+        again.add(decided(rows[2], 1))
+        again.close()
+        [*_, last] = Decisions(path, {"who": "ada"}).standing.values()
+        assert last == decided(rows[2], 1)
+
+
 def test_the_fingerprint_is_of_what_stands_not_of_how_it_came_about(tmp_path: Path) -> None:
     one, other = (Decisions(tmp_path / f"{n}.decisions.jsonl", {}) for n in range(2))
     rows = [comparison(name, note(0.5, 0.5)) for name in "ab"]
@@ -210,6 +233,56 @@ def test_what_no_review_made_is_not_written_over(tmp_path: Path) -> None:
         f"{tmp_path / 'out.jsonl'}: there is a file here already that no review made; "
         "give another output, or move that file away"
     )
+
+
+def no_key() -> str:
+    raise AssertionError("nothing is to be decided")
+
+
+def sitting(source: Path, output: Path, **how: Any) -> Sitting:
+    asked = {"by": "entropy", "limit": 10, "constitution": None, "seed": 0, **how}
+    return Sitting(source=source, output=output, annotator="human:ada", **asked)
+
+
+def test_what_a_kill_left_of_the_output_is_written_by_the_next_session(tmp_path: Path) -> None:
+    row = comparison("a", note(0.6, 0.4))
+    source, output = file_of(tmp_path / "in.jsonl", row), tmp_path / "out.jsonl"
+    decisions = Decisions(tmp_path / "out.decisions.jsonl", identity_of(source, "human:ada"))
+    decisions.add(decided(row, 1))
+    decisions.close()
+    write(source, output, decisions, "human:ada")
+    whole, described = output.read_bytes(), manifest.read(output) or {}
+    # Between the manifest's first word and its last; the file may be there, half there, or not.
+    manifest.write(output, {**described, "complete": False, "files": {}})
+    for left in (whole, whole[:40], None):
+        output.unlink(missing_ok=True) if left is None else output.write_bytes(left)
+        outcome = sit(sitting(source, output), Console(file=StringIO()), no_key)
+        assert outcome is not None and dict(outcome.changes) == {"flipped": 1}
+        assert output.read_bytes() == whole and (manifest.read(output) or {})["complete"]
+        manifest.write(output, {**described, "complete": False, "files": {}})
+
+
+def test_a_session_is_one_process_s_and_writes_another_file(tmp_path: Path) -> None:
+    source = file_of(tmp_path / "in.jsonl", comparison("a", note(0.6, 0.4)))
+    with pytest.raises(CaiError) as raised:
+        sit(sitting(source, source), Console(), no_key)
+    assert str(raised.value) == (
+        f"{source}: this is the file that is reviewed; give the output a name of its own"
+    )
+    with pytest.raises(CaiError) as raised:
+        sit(sitting(tmp_path / "no.jsonl", tmp_path / "out.jsonl"), Console(), no_key)
+    assert str(raised.value) == (
+        f"{tmp_path / 'no.jsonl'}: there is no such file; give the path of a .jsonl file"
+    )
+
+
+def test_what_the_same_human_decided_before_is_not_asked_again(tmp_path: Path) -> None:
+    row = comparison("a", note(0.6, 0.4))
+    done = reviewed(row, annotation_of(decided(row, 1), row, "human:ada"))
+    source = file_of(tmp_path / "in.jsonl", done)
+    screen = StringIO()
+    assert sit(sitting(source, tmp_path / "out.jsonl"), Console(file=screen), no_key) is None
+    assert screen.getvalue() == "nothing is left to review\n"
 
 
 def test_a_run_s_only_comparisons_are_found(tmp_path: Path) -> None:
