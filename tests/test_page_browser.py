@@ -30,7 +30,7 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which every text that a model or a user can write is one of the corpus."""
-    folder = tmp_path_factory.mktemp("hostile") / "run"
+    folder = tmp_path_factory.mktemp("hostile") / "<img src=x onerror=window.owned=1>"
     rows, pairs, rejects = [], [], []
     for at, text in enumerate(hostile.TEXTS):
         asked = f"{at} {text}"

@@ -74,7 +74,7 @@ function keyboard(search, list) {
       if (event.key === "Enter" || event.key === "ArrowDown") goTo(event, list);
       return;
     }
-    if (["SELECT", "BUTTON", "SUMMARY", "A"].includes(event.target.tagName) && event.key.length > 1) return;
+    if (hasOwnUse(event.target, event.key)) return;
     if (event.key === "/") {
       event.preventDefault();
       search.focus();
@@ -87,6 +87,13 @@ function keyboard(search, list) {
       list.select(event.key === "Home" ? 0 : list.found.length - 1);
     }
   });
+}
+
+// A select reads every key, a button or a link those that are no letters.
+function hasOwnUse(element, key) {
+  return (
+    element.tagName === "SELECT" || (["BUTTON", "SUMMARY", "A"].includes(element.tagName) && key.length > 1)
+  );
 }
 
 function leave(search, list) {
