@@ -83,7 +83,7 @@ def detectors(folder: Path, requests: int) -> Iterator[dict[str, Any]]:
     rows = by("detector", read_verdicts(verdicts))
     truth = rows.pop(TRUTH)
     for name, said in rows.items():
-        pairs = [(one["says"], other["says"]) for one, other in zip(said, truth, strict=True)]
+        pairs = [(str(one["says"]), str(other["says"])) for one, other in zip(said, truth, strict=True)]
         for label in ("", *dict.fromkeys(right for _, right in pairs)):
             some = [pair for pair in pairs if label in ("", pair[1])]
             yield asdict(share("label right", name, [a == b for a, b in some], label))

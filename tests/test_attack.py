@@ -122,15 +122,17 @@ def test_what_cannot_be_attacked_is_a_reject() -> None:
 
 def test_paraphrases_replace_the_last_message() -> None:
     record = chat(user("one"), assistant("two"), user("three"))
-    texts = iter(["Drei?", " THREE ", "drei?", "", "Tres?"])
-    stage = Paraphrase(samples=5, plain=True)
+    texts = iter(["Drei?", " THREE ", "drei?", "", "I can't see: tres?", "Sorry, I can't help with that."])
+    stage = Paraphrase(samples=6, plain=True)
     rows, asked = drive_asked(stage.work(record), lambda request: Reply(text=next(texts)))
     assert "<request>\nthree\n</request>" in asked[0].messages[0]["content"]
-    assert len({request.seed for request in asked}) == 5
+    assert len({request.seed for request in asked}) == 6
     kept = [row for row in rows if isinstance(row, Record)]
-    assert [row.prompt[-1]["content"] for row in kept] == ["three", "Drei?", "Tres?"]
+    assert [row.prompt[-1]["content"] for row in kept] == ["three", "Drei?", "I can't see: tres?"]
     assert [meta(row)[:2] for row in kept] == [("none", 0), ("paraphrase", 1), ("paraphrase", 5)]
-    assert [row.reason for row in rows if isinstance(row, Reject)] == ["unchanged", "unchanged", "empty"]
+    rejects = [row for row in rows if isinstance(row, Reject)]
+    assert [row.reason for row in rejects] == ["unchanged", "unchanged", "empty", "refused"]
+    assert rejects[-1].detail == "'i can't help with'"
     assert unattacked(kept[1]) == record.prompt
 
 
