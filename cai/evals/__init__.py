@@ -35,7 +35,8 @@ class Eval(Protocol):
     """A frozen keyword-only dataclass; its fields are its TOML keys.
 
     `takes` is `Record` (answers of a model) or `Comparison`. `headline` names the numbers that go into the
-    first table, in order: never one of harmlessness, helpfulness and over-refusal without the others.
+    first table, in order: never one of harmlessness, helpfulness and over-refusal without the others. Where
+    it is these three, they stand in this order, and the report draws harm against help.
     """
 
     takes: ClassVar[type]
