@@ -45,6 +45,7 @@ def render(text: str) -> str:
         "signs": lambda: signs(results("ablations")),
         "attacks": attacks,
         "readers": readers,
+        "page": page,
     }
 
     def fill(found: re.Match[str]) -> str:
@@ -244,6 +245,26 @@ def readers() -> Iterator[str]:
     for one in results("evals")["adherence"]:
         answers = f"truly {one['group']}" if one["group"] else "all answers"
         yield f"| `adherence`, {answers} | {interval(one)} | |"
+
+
+def page() -> Iterator[str]:
+    """The HTML report in a browser."""
+    result = results("report")
+    about = f"{result['rows']:,} rows, {result['page_mb']:.1f} MB, Chromium {result['versions']['chromium']}"
+    yield f"| {about} | aim | median | most |"
+    yield "|---|---|---|---|"
+    for name, label in (
+        ("list", "until the first rows can be read"),
+        ("open", "until every row can be searched"),
+        ("cpu", "of that, work of the page's own thread"),
+        ("search", "a search"),
+    ):
+        aim, took = result["bars"].get(f"{name}_ms"), result[f"{name}_ms"]
+        cells = [f"{aim} ms" if aim else "", f"{took['median']:.0f} ms", f"{took['most']:.0f} ms"]
+        yield f"| {label} | {' | '.join(cells)} |"
+    yield f"| scripts run from model text, console messages, requests | 0 | {len(result['faults'])} | |"
+    load = " to ".join(f"{one:.1f}" for one in result["machine"]["load_before_and_after"])
+    yield f"\n({result['machine']['cores']} cores, load {load}.)"
 
 
 def results(name: str) -> Any:
