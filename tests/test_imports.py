@@ -62,6 +62,10 @@ LIGHT = [
     "cai.stages.paraphrase",
     "cai.stages.revise",
     "cai.stages.screen",
+    "cai.stages.select",
+    "cai.sweep.page",
+    "cai.sweep.terminal",
+    "cai.sweep.work",
 ]
 COMMANDS = [
     ["--help"],
@@ -73,6 +77,8 @@ COMMANDS = [
     ["train", "--help"],
     ["eval", "--help"],
     ["run", "--help"],
+    ["select", "--help"],
+    ["sweep", "--help"],
     ["merge", "--help"],
     ["review", "--help"],
     ["report", "--help"],

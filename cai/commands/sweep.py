@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 )
 @click.option("--each", is_flag=True, help="Vary one key at a time, the others as in the recipe.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, help="Seeds, from the recipe's own upwards.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, help="Processes that work side by side.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Processes that work side by side, each on as many threads as the recipe says.",
+)
 @click.option(
     "--store",
     metavar="FOLDER",

@@ -3,9 +3,11 @@
 import os
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
+from cai.errors import CaiError
 from cai.execute import Options, execute, plan
 from cai.ledger import chain
 from cai.orphans import die_with_parent
@@ -60,9 +62,20 @@ def _side_by_side(planned: Plan, jobs: int, strict: bool, report: Reporter) -> N
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 unit, anew = running.pop(future)
-                future.result()
+                _settle(future)
                 made.update(step.output for step in unit)
                 _report(unit, anew, report)
+
+
+def _settle(future: "Future[None]") -> None:
+    try:
+        future.result()
+    except BrokenProcessPool as error:
+        raise CaiError(
+            "a worker died (was memory short?)",
+            where="cai sweep",
+            next="run it again to go on, with fewer --jobs",
+        ) from error
 
 
 def _ready(waiting: Collection[int], needs: dict[int, set[Path]], made: Collection[Path]) -> Iterator[int]:
