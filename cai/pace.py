@@ -41,7 +41,7 @@ class Pace:
     _seen: deque[tuple[float, int]] = field(default_factory=deque)
 
     def left(self, fresh: int, to_do: float) -> float | None:
-        """Seconds for `to_do` more items after the `fresh` ones of this process; None while nobody can tell."""
+        """Seconds for `to_do` more items after this process's `fresh` ones; None while nobody can tell."""
         now = self.clock()
         self._seen.append((now, fresh))
         while len(self._seen) > 2 and self._seen[1][0] <= now - WINDOW:

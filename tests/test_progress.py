@@ -169,7 +169,7 @@ def test_a_terminal_has_bars(folder: Path, slow: list[str], monkeypatch: pytest.
 def running(folder: Path, slow: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A run in another process that has been at it for a while."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "cai", *slow, "--quiet", "--engine-set", "pause=0.2"], env=environment()
+        [sys.executable, "-m", "cai", *slow, "--quiet", "--engine-set", "pause=0.4"], env=environment()
     )
     try:
         ends = time.monotonic() + PATIENCE
