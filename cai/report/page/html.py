@@ -40,7 +40,9 @@ CHUNK_ROWS = 500
 def page(title: str, facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The text of the file, piece by piece. `facts` are drawn at once, `rows` unpacked when there is time."""
     style = "".join(_static(name) for name in STYLES)
-    script = '"use strict";\n' + "".join(_static(name) for name in SCRIPTS)
+    # uPlot's licence goes along with every copy of it.
+    licence = f"/*\n{_static('uPlot.LICENSE')}*/\n"
+    script = '"use strict";\n' + licence + "".join(_static(name) for name in SCRIPTS)
     chunks = [rows[start : start + CHUNK_ROWS] for start in range(0, len(rows), CHUNK_ROWS)]
     head, foot = _static("page.html").split("<!-- rows -->")
     yield Template(head).substitute(

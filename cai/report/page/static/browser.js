@@ -24,9 +24,8 @@ function rowsSection() {
   const fill = () => selects.forEach((select) => fillSelect(select));
   search.addEventListener("input", refresh);
   selects.forEach((select) => select.addEventListener("change", refresh));
-  loadAll(fill, refresh);
   keyboard(search, list);
-  return el(
+  const section = el(
     "section",
     { id: "rows", class: "part" },
     el("h2", {}, "Rows"),
@@ -35,6 +34,8 @@ function rowsSection() {
     found,
     el("div", { class: "browser" }, list.box, shown),
   );
+  loadAll(fill, refresh);
+  return section;
 }
 
 function fillSelect(select) {
@@ -50,18 +51,15 @@ function fillSelect(select) {
 }
 
 // The first rows are shown at once, all others when they are unpacked.
-function loadAll(fill, refresh) {
-  const start = async () => {
-    refresh();
-    await loadRows(() => {
-      if (store.rows.length >= facts.rows.count || store.rows.length <= 500) refresh();
-    });
-    fill();
-    refresh();
-    document.documentElement.dataset.rows = "ready";
-  };
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
-  else start();
+async function loadAll(fill, refresh) {
+  let first = true;
+  await loadRows(() => {
+    if (first) refresh();
+    first = false;
+  });
+  fill();
+  refresh();
+  document.documentElement.dataset.rows = "ready";
 }
 
 function keyboard(search, list) {

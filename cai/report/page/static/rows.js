@@ -25,13 +25,35 @@ async function unpack(packed) {
   return JSON.parse(await new Response(stream).text());
 }
 
-// Unpack every chunk, letting the page answer between two; `onRows` is called after each.
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+// The packed chunks in order, while the browser still reads the page: the first is there long before the last.
+async function* packedChunks() {
+  for (;;) {
+    const read = document.readyState !== "loading";
+    const element = document.querySelector("script.rows");
+    // What something follows is whole.
+    if (element && (read || element.nextElementSibling)) {
+      element.remove();
+      yield element.textContent;
+    } else if (read) {
+      return;
+    } else {
+      await pause(10);
+    }
+  }
+}
+
+// Unpack every chunk, letting the page answer now and then; `onRows` is called after each.
 async function loadRows(onRows) {
-  for (const element of document.querySelectorAll("script.rows")) {
-    for (const row of await unpack(element.textContent)) addRow(row);
-    element.remove();
+  let answered = performance.now();
+  for await (const packed of packedChunks()) {
+    for (const row of await unpack(packed)) addRow(row);
     onRows();
-    await new Promise((resolve) => setTimeout(resolve));
+    if (performance.now() - answered > 50) {
+      await pause(0);
+      answered = performance.now();
+    }
   }
 }
 
