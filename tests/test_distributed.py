@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 from dataclasses import replace
+from types import SimpleNamespace
 
 import architectures
 import pytest
@@ -223,6 +224,17 @@ def test_every_process_needs_a_gpu_of_its_own(tmp_path, monkeypatch, device, mes
     with pytest.raises(CaiError) as caught:
         learn(Sft(), tiny.model(), rows(), tmp_path, nproc=3, device=device)
     assert str(caught.value) == message
+
+
+def test_a_model_larger_than_shared_memory_is_an_error(tmp_path, monkeypatch):
+    little = SimpleNamespace(free=10_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: little)
+    with pytest.raises(CaiError) as caught:
+        learn(Sft(), tiny.model(vocab=200_000), rows(), tmp_path, nproc=2)
+    assert str(caught.value) == (
+        "the model takes 12.8 MB of shared memory, and /dev/shm has 0.0; "
+        "enlarge it (docker run --ipc=host), or use torchrun, which needs none"
+    )
 
 
 def test_copies_and_parts_are_two_ways():

@@ -55,7 +55,7 @@ def _check_room(size: int) -> None:
     """Containers often have little shared memory, and to write beyond it kills a process without a word."""
     free = shutil.disk_usage(SHARED).free if os.path.isdir(SHARED) else size
     if size > free:
-        short = f"the model takes {size / 1e9:.1f} GB of shared memory, and {SHARED} has {free / 1e9:.1f}"
+        short = f"the model takes {size / 1e6:.1f} MB of shared memory, and {SHARED} has {free / 1e6:.1f}"
         raise CaiError(short, next="enlarge it (docker run --ipc=host), or use torchrun, which needs none")
 
 
