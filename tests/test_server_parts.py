@@ -171,7 +171,9 @@ class TestTokenWay:
         before = [None] + [{"0": {"logprob": -99.0}}] * (start - 1)
         before += [{str(token): {"logprob": -at}} for at, token in enumerate(ids)]
         read = call.read(answer(logprobs={"top_logprobs": [{"token_id:4": -0.5}]}, prompt_logprobs=before))
-        assert plan.join([read]).logps == (-45.5,)
+        reply = plan.join([read])
+        assert reply.logps == (-45.5,)
+        assert reply.tokens == (*ids, 4)
 
     @pytest.mark.parametrize(
         ("choice", "error"),

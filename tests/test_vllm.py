@@ -124,6 +124,7 @@ class TestReading:
             assert reply.logps == pytest.approx(
                 [logp(model, prompt, list(whole[len(prompt) :]))], abs=TOLERANCE
             )
+            assert reply.tokens == tuple(whole[len(prompt) :])
 
     def test_the_second_question_about_a_text_finds_it_in_the_cache(self, folder):
         session = small(folder).open()
