@@ -50,7 +50,8 @@ def sit(sitting: Sitting, out: "Console", key: Callable[[], str]) -> Outcome | N
         identity = identity_of(sitting.source, sitting.annotator)
         decisions = Decisions(decisions_of(sitting.output), identity)
         try:
-            queue = most_doubtful(_left(sitting, decisions), sitting.by, sitting.limit, sitting.seed)
+            with out.status("looking for the most doubtful"):
+                queue = most_doubtful(_left(sitting, decisions), sitting.by, sitting.limit, sitting.seed)
             Desk(
                 queue=queue,
                 decisions=decisions,
