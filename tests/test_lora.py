@@ -129,6 +129,9 @@ def test_the_output_is_an_adapter_as_peft_writes_it(model, trained):
     ]
     assert summary["last_loss"] < summary["first_loss"]
     config = json.loads((folder / "adapter_config.json").read_text())
+    assert (
+        config["target_modules"] == sorted(config["target_modules"]) and len(config["target_modules"]) == 14
+    )
     told = {
         key: config[key] for key in ("r", "lora_alpha", "task_type", "base_model_name_or_path", "peft_type")
     }

@@ -109,6 +109,8 @@ def save(model: Any, folder: Path) -> None:
 
     config = model.peft_config[ADAPTER]
     config.inference_mode = True
+    # A set has no order of its own, and equal adapters are equal files.
+    config.target_modules = sorted(config.target_modules)
     head = _scoring_head(model)
     config.modules_to_save = None if head is None else [_name_of(model, head)]
     config.save_pretrained(folder)
