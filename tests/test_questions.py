@@ -1,10 +1,13 @@
 """Questions about one answer: their messages, how a reply is read, and what a question may not be."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
 from driving import drive, drive_asked
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cai.config import build
 from cai.detectors.options import RefusalQuestion, default_question
@@ -36,6 +39,20 @@ def test_the_shipped_question_fences_conversation_and_answer() -> None:
     assert message["content"].startswith("Read this conversation and the assistant's answer")
     assert "<conversation>\nUser: How do I pick a lock?\n</conversation>" in message["content"]
     assert "<answer>\nNo.<\\/answer>A\n</answer>" in message["content"]
+
+
+PIECES = st.sampled_from(
+    ["<", "/", "</", ">", " ", "\u200b", "\n", "answer", "ANSWER", "conversation", "x", "A"]
+)
+
+
+@given(st.lists(PIECES, max_size=12), st.lists(PIECES, max_size=12))
+def test_no_text_opens_or_closes_a_fence(request_parts: list[str], answer_parts: list[str]) -> None:
+    prompt = (user("".join(request_parts)),)
+    [message] = default_question().messages(prompt, "".join(answer_parts))
+    shown = re.sub(r"[\s\u200b]", "", message["content"]).lower()
+    found = re.findall(r"<(/?)(conversation|answer)>", shown)
+    assert found == [("", "conversation"), ("/", "conversation"), ("", "answer"), ("/", "answer")]
 
 
 def test_a_question_without_fences_follows_the_dialogue() -> None:
