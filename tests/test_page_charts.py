@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from cai.constitution import load
+from cai.evals import Number
 from cai.evals._judging import CONFIDENCE, RIGHT
+from cai.report import figures
 from cai.report.page import charts, sources, tables
 from cai.report.page.curves import MOST_POINTS, curves
 from cai.report.page.shapes import Cell, Point
@@ -65,6 +67,7 @@ def test_the_headline_shows_every_measure_of_a_model_in_one_row() -> None:
         Cell(text="70.0%", small="[60.0, 80.0]  n = 100", share=0.7),
         Cell(text="30.0%", small="[20.0, 40.0]  n = 100", share=0.3),
     )
+    assert len(tables.headline(table(*models().numbers, share("judge", "agree", 0.5))).rows) == 2
     rest = tables.more(models())
     assert rest is not None
     assert [[cell.text for cell in row] for row in rest.rows] == [["start", "harm", "theft", "50.0%"]]
@@ -203,3 +206,12 @@ def test_principles_are_shown_in_the_words_they_were_used_in(tmp_path: Path) -> 
     assert grid is not None
     assert [cell.text for cell in grid.rows[0]] == ["p1", "2", sources.UNKNOWN, "", ""]
     assert sources.constitution(run, []) is None
+
+
+def test_figures_are_as_fine_as_they_are_read() -> None:
+    elo = Number(name="Elo", of="m", value=1158.18, low=1105.66, high=1218.54, n=60)
+    drift = Number(name="drift", of="m", value=-0.0123, low=-0.05, high=0.02, n=60)
+    assert [(figures.value(one), figures.interval(one)) for one in (elo, drift)] == [
+        ("1158.2", "[1105.7, 1218.5]"),
+        ("-0.012", "[-0.050, 0.020]"),
+    ]

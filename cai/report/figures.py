@@ -9,7 +9,7 @@ def value(number: Number) -> str:
     """A share as a percentage; whatever can lie outside 0 and 1 as it is."""
     if number.n == 0:
         return NOTHING
-    return f"{number.value:.1%}" if is_share(number) else f"{number.value:.3f}"
+    return f"{number.value:.1%}" if is_share(number) else _plain(number.value, number)
 
 
 def interval(number: Number) -> str:
@@ -18,7 +18,12 @@ def interval(number: Number) -> str:
         return ""
     if is_share(number):
         return f"[{100 * number.low:.1f}, {100 * number.high:.1f}]"
-    return f"[{number.low:.3f}, {number.high:.3f}]"
+    return f"[{_plain(number.low, number)}, {_plain(number.high, number)}]"
+
+
+def _plain(value: float, number: Number) -> str:
+    """Of what goes into the hundreds, nobody reads thousandths."""
+    return f"{value:.1f}" if abs(number.value) >= 100 else f"{value:.3f}"
 
 
 def is_share(number: Number) -> bool:

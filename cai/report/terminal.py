@@ -157,7 +157,7 @@ def _print_headline(table: Table, out: "Console") -> None:
 def _headline_rows(table: Table, headline: Sequence[str]) -> list[list[str]]:
     whole = [number for number in table.numbers if not number.group]
     cells = {(number.of, number.name): f"{_value(number)}  n={number.n}" for number in whole}
-    subjects = dict.fromkeys(number.of for number in whole)
+    subjects = dict.fromkeys(number.of for number in whole if number.name in headline)
     return [[short(one), *(cells.get((one, name), "") for name in headline)] for one in subjects]
 
 

@@ -31,7 +31,7 @@ def of_run(summary: Summary, listings: Sequence[Listing], prices: Prices | None)
     groups = [chart for table in summary.tables for chart in charts.groups(table)]
     found = [
         _section("outcome", "Outcome", [*_explained(chain.from_iterable(both)), *every]),
-        _section("groups", "By category", groups),
+        _section("groups", "Broken down", groups),
         _section("way", "From prompts to training", [tables.funnel(listings, summary.lines)]),
         _section(
             "judges", "Judges", [tables.orders(summary.orders), *map(charts.reliability, summary.tables)]

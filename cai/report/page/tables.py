@@ -16,7 +16,7 @@ INTERVALS = "Estimates with 95 % intervals; n is how many rows were counted."
 def headline(table: Table) -> Grid:
     """Whom a number is about down, what was measured across: all that the eval puts first, together."""
     found = {(number.of, number.name): number for number in table.numbers if not number.group}
-    subjects = dict.fromkeys(of for of, _ in found)
+    subjects = dict.fromkeys(of for of, name in found if name in table.headline)
     rows = tuple(
         (Cell(text=short(of)), *(measured(found.get((of, name))) for name in table.headline))
         for of in subjects

@@ -76,7 +76,9 @@ function makeList(onSelect) {
 
 // What the user asked last, or what there is of the row instead; enough of it for one line.
 function firstLine(row) {
-  const asked = row.prompt && row.prompt[row.prompt.length - 1];
-  const text = asked ? asked[1] : (row.reject && (row.reject.detail || row.reject.raw)) || row.id || row.kind;
+  const asked = row.prompt && row.prompt[row.prompt.length - 1][1];
+  const rejected = row.reject && (row.reject.detail || row.reject.raw);
+  const counted = row.verdicts && row.verdicts[0].request;
+  const text = String(asked || rejected || counted || row.id || row.kind);
   return text.slice(0, 300);
 }

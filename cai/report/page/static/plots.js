@@ -38,7 +38,7 @@ function options(block, places, width) {
   const across = acrossAxis(block, width);
   return {
     width,
-    height: HEIGHT[block.kind] + (across.rotate ? 42 : 0),
+    height: HEIGHT[block.kind] + (across.rotate ? 50 : 0),
     cursor: { drag: { x: false, y: false }, points: { show: block.kind === "line" } },
     legend: { show: block.series.length > 1 || block.kind === "line", live: block.kind === "line" },
     scales: {
@@ -80,12 +80,12 @@ function acrossAxis(block, width) {
     values: () => block.ticks.map((tick) => shortened(tick, room)),
     grid: { show: false },
     rotate: turned ? -50 : 0,
-    size: turned ? 76 : 34,
+    size: turned ? 84 : 34,
   };
 }
 
 function shortened(tick, room) {
-  const most = room < 64 ? 12 : Math.max(6, Math.floor(room / 7.5));
+  const most = room < 64 ? 12 : Math.max(6, Math.floor((room - 8) / 7.5));
   return tick.length > most ? `${tick.slice(0, most - 1)}…` : tick;
 }
 
