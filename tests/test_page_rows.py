@@ -1,5 +1,6 @@
 """Which rows a page shows, how often, and what stands with them."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai.cli import run
+from cai.manifest import fingerprint_of
 from cai.report.page import readings, shown
 from cai.report.page.rows import Chosen, choose
 from cai.report.summary import outputs_of
 from cai.runs import runs_in
-from tests.reports import compared, made, record, rejected
+from tests.reports import compared, made, record, rejected, write_rows
 
 
 def chosen(folder: Path, most: int = 1000) -> Chosen:
@@ -153,6 +155,20 @@ def test_of_many_rows_whole_prompts_are_drawn(tmp_path_factory, most: int) -> No
     assert all(prompts.count(prompt) == 3 for prompt in prompts)
     assert chosen(folder, most) == found
     assert {row["prompt"][0][1] for row in chosen(folder, 2 * most).rows} >= set(prompts)
+
+
+def test_a_policy_s_samples_are_rows_with_their_verdicts(tmp_path: Path) -> None:
+    model = tmp_path / "ppo"
+    model.mkdir()
+    note = {"complete": True, "identity": {"objective": {"kind": "ppo"}}, "started": "2026-01-01"}
+    (model / "cai.json").write_text(json.dumps(note))
+    row = record("a", "yes", model="ppo", step=40, score=-1.5)
+    write_rows(model / "samples.jsonl", [row])
+    verdict = {"record": row["id"], "of": "ppo", "harmful": True}
+    made(tmp_path, "proxy", [verdict], inputs=[fingerprint_of(model / "samples.jsonl")], headline=("score",))
+    [found] = chosen(tmp_path).rows
+    assert (found["step"], found["meta"]) == ("ppo samples", {"step": 40, "score": -1.5})
+    assert found["verdicts"] == [{"eval": "proxy", "of": "ppo", "harmful": True}]
 
 
 def test_rounds_are_read_from_the_answers() -> None:

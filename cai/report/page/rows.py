@@ -15,6 +15,10 @@ from cai import manifest
 from cai.report.page import shown
 from cai.report.page.shown import Row
 from cai.runs import Listing
+from cai.steps import SAMPLES
+
+# A fingerprint and a shard.
+Mark = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +34,8 @@ class Chosen:
 class _File:
     """An output of rows, the files it was made from, and those that hold the same rows grown further.
 
-    `taken` are the ids that those took up, `kept` the rows that are shown as this file's, by id.
+    `mark` is what stands for it in the inputs of another; `taken` are the ids that later files took up,
+    `kept` the rows that are shown as this file's, by id.
     """
 
     name: str
@@ -38,6 +43,7 @@ class _File:
     kind: str
     counts: Mapping[str, Any]
     inputs: list["_File"]
+    mark: Mark
     grown: list["_File"] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)
     kept: dict[str, Row] = field(default_factory=dict)
@@ -62,25 +68,53 @@ def choose(listings: Sequence[Listing], most: int) -> Chosen:
 
 
 def _files(listings: Sequence[Listing]) -> list[_File]:
-    """The complete outputs of rows in the order of making, linked by their fingerprints."""
-    made: dict[tuple[str, str], _File] = {}
+    """The complete outputs of rows in the order of making, linked by what stands for them in inputs."""
+    made: dict[Mark, _File] = {}
     for listing in listings:
-        if listing.state != "complete" or listing.path.suffix != ".jsonl" or not listing.path.is_file():
+        if listing.state != "complete":
             continue
-        identity = listing.manifest["identity"]
-        shard = str(identity.get("shard", ""))
-        file = _File(
-            name=listing.name,
-            path=listing.path,
-            kind="verdict" if "eval" in identity else _kind(listing.path),
-            counts=listing.manifest["counts"],
-            inputs=[made[mark, shard] for mark in identity.get("inputs", ()) if (mark, shard) in made],
-        )
+        file = _output(listing, made) if listing.path.suffix == ".jsonl" else _samples(listing)
+        if file is None:
+            continue
         for source in file.inputs:
             if source.kind == file.kind:
                 source.grown.append(file)
-        made[manifest.fingerprint(manifest.whole(identity)), shard] = file
+        made[file.mark] = file
     return list(made.values())
+
+
+def _output(listing: Listing, made: Mapping[Mark, _File]) -> _File | None:
+    """What a stage or an eval wrote; None where its rows were taken away."""
+    if not listing.path.is_file():
+        return None
+    identity = listing.manifest["identity"]
+    shard = str(identity.get("shard", ""))
+    return _File(
+        name=listing.name,
+        path=listing.path,
+        kind="verdict" if "eval" in identity else _kind(listing.path),
+        counts=listing.manifest["counts"],
+        inputs=[made[mark, shard] for mark in identity.get("inputs", ()) if (mark, shard) in made],
+        mark=(manifest.fingerprint(manifest.whole(identity)), shard),
+    )
+
+
+def _samples(listing: Listing) -> _File | None:
+    """The answers that a policy gave on its way, if its training kept some."""
+    path = listing.path / SAMPLES
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        counts = {"rows": sum(1 for _ in file), "items": 0, "rejects": {}}
+    name = f"{listing.name} samples"
+    return _File(
+        name=name,
+        path=path,
+        kind="record",
+        counts=counts,
+        inputs=[],
+        mark=(manifest.fingerprint_of(path), ""),
+    )
 
 
 def _kind(path: Path) -> str:
