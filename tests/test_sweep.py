@@ -148,6 +148,9 @@ def test_all_combinations_or_one_key_at_a_time() -> None:
 def test_values_are_called_by_what_tells_them_apart() -> None:
     [paths] = groups_of((axis("constitution", "a/mine.toml", "a/other.toml"),), each=False)
     assert [one.name for one in paths.combinations] == ["constitution=mine", "constitution=other"]
+    [mixed] = groups_of((axis("steps.a.b", "1", 1, None, "unset"),), each=False)
+    assert [one.name for one in mixed.combinations] == ['b="1"', "b=1", "b=unset", 'b="unset"']
+    assert len({one.folder for one in mixed.combinations}) == 4
     [alike] = groups_of((axis("constitution", "a/mine.toml", "b/mine.toml"),), each=False)
     assert [one.folder for one in alike.combinations] == [
         f"constitution=a_mine.toml-{alike.combinations[0].folder[-8:]}",
@@ -157,7 +160,7 @@ def test_values_are_called_by_what_tells_them_apart() -> None:
 
 @pytest.mark.parametrize("name", ["..", "a/../b", "x" * 200, "é", "a b", '["q"]'])
 def test_no_name_leads_out_of_the_folder(name: str) -> None:
-    folder = Combination(name=name, settings={"steps.a.b": name}).folder
+    folder = Combination(settings={"steps.a.b": name}, labels={"steps.a.b": name}).folder
     assert re.fullmatch(r"[\w,=+-][\w.,=+-]{0,88}", folder, re.ASCII) and folder != name
 
 
@@ -450,7 +453,7 @@ def test_the_table_as_it_is_printed(folder: Path, capsys: pytest.CaptureFixture[
 def test_a_sweep_s_plan_knows_what_each_step_needs(folder: Path) -> None:
     training(folder)
     axes = (axis("steps.sl-cai.epochs", 1, 2),)
-    sweep = Sweep(recipe=folder, axes=axes, each=False, seeds=(0,), folder=Path("runs/s"))
+    sweep = Sweep(recipe=folder, axes=axes, each=False, seeds=1, folder=Path("runs/s"))
     planned = plan_of(sweep)
     needs = {
         step.output.parent.name[:-13]: sorted(path.parent.name[:-13] for path in planned.places.needs(step))
@@ -464,3 +467,21 @@ def test_a_sweep_s_plan_knows_what_each_step_needs(folder: Path) -> None:
         "table-sl-cai": ["sl-cai"],
         "table": ["table-sl-cai", "table-tiny"],
     }
+
+
+def test_a_run_s_folder_shows_what_the_sweep_makes_now(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert go("--set", ROUNDS) == 0
+    old = Path("runs/s/rounds=1/seed-0/revisions.jsonl").resolve()
+    Path("mine.toml").write_text(CONSTITUTION.replace("anything harmful", "anything unkind"))
+    assert go("--set", ROUNDS) == 0
+    assert Path("runs/s/rounds=1/seed-0/revisions.jsonl").resolve() != old
+    mine = Path("runs/s/rounds=2/seed-0/revisions.jsonl")
+    mine.unlink()
+    mine.write_text("mine")
+    assert go("--set", ROUNDS) == 1
+    assert capsys.readouterr().err == (
+        f"error: {mine}: there is something here that no sweep put here; give another folder with -o\n"
+    )
+    assert mine.read_text() == "mine"

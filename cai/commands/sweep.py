@@ -67,21 +67,19 @@ def sweep(
         --set steps.rl-cai.label=soft,hard --each --seeds 3 -o runs/sweep
     """
     from cai.sweep.page import write_page
-    from cai.sweep.plan import Sweep, first_seed, plan_of
+    from cai.sweep.plan import Sweep, plan_of
     from cai.sweep.table import tabulate, write
     from cai.sweep.terminal import print_table
     from cai.sweep.work import make
 
-    path = Path(recipe)
     axes = tuple(map(_axis, pairs))
     _check(axes, each)
-    first = first_seed(path)
     planned = plan_of(
         Sweep(
-            recipe=path,
+            recipe=Path(recipe),
             axes=axes,
             each=each,
-            seeds=tuple(range(first, first + seeds)),
+            seeds=seeds,
             folder=Path(output),
             store=None if store is None else Path(store),
             limit=limit,

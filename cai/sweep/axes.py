@@ -3,7 +3,7 @@
 import copy
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -30,10 +30,14 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Combination:
-    """Keys and their values, and what the two together are called."""
+    """Keys and their values, and what each of them is called: "rounds=2"."""
 
-    name: str
     settings: Mapping[str, Any]
+    labels: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        return ",".join(self.labels.values()) or "recipe"
 
     @property
     def folder(self) -> str:
@@ -68,8 +72,8 @@ def _group(axes: Sequence[Axis], names: Mapping[str, str]) -> Group:
     combinations = []
     for labelled in product(*(zip(axis.values, _labels(axis.values), strict=True) for axis in axes)):
         settings = {key: value for key, (value, _) in zip(keys, labelled, strict=True)}
-        parts = [f"{names[key]}={label}" for key, (_, label) in zip(keys, labelled, strict=True)]
-        combinations.append(Combination(name=",".join(parts) or "recipe", settings=settings))
+        labels = {key: f"{names[key]}={label}" for key, (_, label) in zip(keys, labelled, strict=True)}
+        combinations.append(Combination(settings=settings, labels=labels))
     return Group(keys=keys, combinations=tuple(combinations))
 
 
@@ -90,13 +94,21 @@ def _labels(values: Sequence[Any]) -> list[str]:
     short = [
         Path(value).stem if isinstance(value, str) and "/" in value else _whole(value) for value in values
     ]
-    return short if len(set(short)) == len(values) else [_whole(value) for value in values]
+    for labels in (short, [_whole(value) for value in values]):
+        if len(set(labels)) == len(values):
+            return labels
+    # The text "1" and the number, or the text "unset".
+    return [UNSET if value is None else _json(value) for value in values]
 
 
 def _whole(value: Any) -> str:
     if value is None:
         return UNSET
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return value if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def edited(recipe: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,8 +173,3 @@ def _descend(top: dict[str, Any], path: Sequence[Any], where: str) -> dict[str, 
             )
     found: dict[str, Any] = table
     return found
-
-
-def keys_of(groups: Sequence[Group]) -> Iterator[str]:
-    """Every key that is varied, once."""
-    yield from dict.fromkeys(key for group in groups for key in group.keys)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from cai.report.page.sections import Section
 from cai.report.page.shapes import Cell, Chart, Grid, Point, Series
@@ -10,7 +9,7 @@ from cai.report.page.write import write_sections
 from cai.sweep.axes import Group
 from cai.sweep.plan import Plan
 from cai.sweep.table import Change, Line, Table, headline_of
-from cai.sweep.terminal import NOTE, interval, moved, number
+from cai.sweep.terminal import interval, moved, note, number
 
 PAGE = "sweep.html"
 
@@ -27,7 +26,7 @@ def write_page(planned: Plan, table: Table) -> Path:
 
 
 def _blocks(group: Group, planned: Plan, table: Table) -> Iterator[Grid | Chart]:
-    about = NOTE.format(seeds=f"{len(planned.sweep.seeds)} seeds")
+    about = note(planned)
     for step, names in table.headline.items():
         lines, changes = headline_of(table, group, step)
         subjects = list(dict.fromkeys(of for _, of, _ in lines))
@@ -64,38 +63,42 @@ def _cell(line: Line | None, change: Change | None) -> Cell:
 def _chart(
     group: Group, step: str, name: str, subjects: Sequence[str], lines: Mapping[tuple[str, str, str], Line]
 ) -> Chart | None:
-    """One series a subject over the combinations, or over the values of a key that takes numbers."""
-    places = _numbers(group)
-    series = []
+    """A subject's line along the values of a key that takes numbers, else bars over the combinations."""
+    along = _numeric(group)
+    series: dict[str, list[Point]] = {}
     for of in subjects:
-        found = [
-            (at if places is None else places[at], lines[one.name, of, name])
-            for at, one in enumerate(group.combinations)
-            if (one.name, of, name) in lines
-        ]
-        points = tuple(_point(x, line) for x, line in found if line.mean is not None)
-        if points:
-            series.append(Series(name=of, points=tuple(sorted(points, key=lambda point: point.x))))
-    if not series or all(len(one.points) < 2 for one in series):
+        for at, one in enumerate(group.combinations):
+            line = lines.get((one.name, of, name))
+            if line is None or line.mean is None:
+                continue
+            others = [label for key, label in one.labels.items() if along not in (None, key)]
+            x = at if along is None else one.settings[along]
+            series.setdefault(", ".join([of, *others]), []).append(_point(x, line))
+    if all(len(points) < 2 for points in series.values()):
         return None
     return Chart(
         title=f"{step}: {name}",
         about="Bars: the pooled interval of all seeds where there is one, else that over the seeds.",
-        kind="bars" if places is None else "points",
-        x="" if places is None else group.keys[0],
+        kind="bars" if along is None else "points",
+        x=along or "",
         y=name,
-        series=tuple(series),
-        ticks=tuple(one.name for one in group.combinations) if places is None else (),
+        series=tuple(
+            Series(name=of, points=tuple(sorted(points, key=lambda point: point.x)))
+            for of, points in series.items()
+        ),
+        ticks=tuple(one.name for one in group.combinations) if along is None else (),
         y_share=all(line.share for line in lines.values() if line.name == name),
     )
 
 
-def _numbers(group: Group) -> list[float] | None:
-    """The values of the group's key, if it has one and all of them are numbers."""
-    if len(group.keys) != 1:
-        return None
-    values: list[Any] = [one.settings[group.keys[0]] for one in group.combinations]
-    return values if all(type(value) in (int, float) for value in values) else None
+def _numeric(group: Group) -> str | None:
+    """The last of the group's keys that takes numbers alone."""
+    numeric = [
+        key
+        for key in group.keys
+        if all(type(one.settings[key]) in (int, float) for one in group.combinations)
+    ]
+    return numeric[-1] if numeric else None
 
 
 def _point(x: float, line: Line) -> Point:

@@ -18,7 +18,8 @@ STEPS = "steps"
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """What is swept: a recipe, by all combinations of the axes' values or by `each` axis alone, over `seeds`.
+    """What is swept: a recipe, by all combinations of the axes' values or by `each` axis alone, over so many
+    `seeds`, from the recipe's own upwards.
 
     The runs stand under `folder`, the steps that they are made of under `store` (None: a folder in it), which
     several sweeps may share. `limit` is that of a trial run.
@@ -27,7 +28,7 @@ class Sweep:
     recipe: Path
     axes: tuple[Axis, ...]
     each: bool
-    seeds: tuple[int, ...]
+    seeds: int
     folder: Path
     store: Path | None = None
     limit: int | None = None
@@ -48,6 +49,7 @@ class Plan:
     """The runs of a sweep by (combination, seed), and the steps to make for them, each once."""
 
     sweep: Sweep
+    seeds: tuple[int, ...]
     groups: tuple[Group, ...]
     runs: Mapping[tuple[str, int], Run]
     places: Places
@@ -65,11 +67,6 @@ class Plan:
         return [step for step in run.steps if isinstance(step, EvalStep)]
 
 
-def first_seed(recipe: Path) -> int:
-    """The recipe's own seed, which a sweep's seeds count up from."""
-    return int(read_toml(_file(recipe)).get("seed", 0))
-
-
 def plan_of(sweep: Sweep) -> Plan:
     """Read and check every combination. Raises `CaiError` for the first that the recipe does not take."""
     # Its own faults first, so that none is put down to a combination.
@@ -80,14 +77,16 @@ def plan_of(sweep: Sweep) -> Plan:
     places = Places(folder=_short(sweep.store or sweep.folder / STEPS))
     runs: dict[tuple[str, int], Run] = {}
     # Seed by seed: of a sweep that is broken off, whole seeds can be read.
-    for seed in sweep.seeds:
+    first = recipe.get("seed", 0)
+    seeds = tuple(range(first, first + sweep.seeds))
+    for seed in seeds:
         for name, combination in combinations.items():
             folder = sweep.folder / name / f"seed-{seed}"
             changes = {**edited(recipe, combination.settings), "seed": seed}
             steps = _checked(sweep, combination, changes, folder)
             run = Run(combination=combination, seed=seed, folder=folder, steps=places.add(steps))
             runs[combination.name, seed] = run
-    return Plan(sweep=sweep, groups=groups, runs=runs, places=places)
+    return Plan(sweep=sweep, seeds=seeds, groups=groups, runs=runs, places=places)
 
 
 def _checked(

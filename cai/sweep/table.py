@@ -97,7 +97,7 @@ def tabulate(planned: Plan) -> Table:
     headline: dict[str, tuple[str, ...]] = {}
     lines: dict[tuple[str, Key], Line] = {}
     for name in dict.fromkeys(one.name for group in planned.groups for one in group.combinations):
-        runs = [planned.runs[name, seed] for seed in planned.sweep.seeds]
+        runs = [planned.runs[name, seed] for seed in planned.seeds]
         for line in _lines(name, [_numbers(planned, run, headline) for run in runs]):
             lines[name, (line.eval, line.of, line.name, line.group)] = line
     changes = [
@@ -134,7 +134,7 @@ def write(planned: Plan, table: Table) -> Path:
     sweep = planned.sweep
     whole = {
         "recipe": str(sweep.recipe),
-        "seeds": list(sweep.seeds),
+        "seeds": list(planned.seeds),
         "axes": [asdict(axis) for axis in sweep.axes],
         "each": sweep.each,
         "limit": sweep.limit,
@@ -143,7 +143,7 @@ def write(planned: Plan, table: Table) -> Path:
             {"combination": name, "seed": seed, "folder": str(run.folder)}
             for (name, seed), run in planned.runs.items()
         ],
-        "groups": [asdict(group) for group in planned.groups],
+        "groups": [_group(group) for group in planned.groups],
         "headline": table.headline,
         "lines": [asdict(line) for line in table.lines],
         "changes": [_from(asdict(change)) for change in table.changes],
@@ -153,6 +153,11 @@ def write(planned: Plan, table: Table) -> Path:
     text = json.dumps(whole, ensure_ascii=False, indent=1, allow_nan=False)
     path.write_text(f"{text}\n", encoding="utf-8")
     return path
+
+
+def _group(group: Group) -> dict[str, Any]:
+    combinations = [{"name": one.name, "settings": dict(one.settings)} for one in group.combinations]
+    return {"keys": list(group.keys), "combinations": combinations}
 
 
 def _from(change: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Harmlessness never stands alone: all that heads an eval is shown side by side.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cai.progress import count
 from cai.sweep.axes import Group
 from cai.sweep.plan import Plan
 from cai.sweep.table import Change, Line, Table, headline_of
@@ -28,8 +29,12 @@ def print_table(planned: Plan, table: Table) -> None:
     for group in planned.groups:
         for step, names in table.headline.items():
             _print_group(group, step, names, table, out)
-    seeds = len(planned.sweep.seeds)
-    out.print(NOTE.format(seeds="1 seed" if seeds == 1 else f"{seeds} seeds"))
+    out.print(note(planned))
+
+
+def note(planned: Plan) -> str:
+    """What the figures are."""
+    return NOTE.format(seeds=count(len(planned.seeds), "seed"))
 
 
 def _print_group(group: Group, step: str, names: Sequence[str], table: Table, out: "Console") -> None:

@@ -111,11 +111,20 @@ def _make(at: int, strict: bool) -> None:
 def _show(run: Run) -> None:
     """Let what was made for a run stand in its folder: links to the files and model folders."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    for step in run.steps:
-        # Besides a model's folder there is what was left of its training, besides rows their lock: no output.
-        names = [step.output] if isinstance(step, TrainStep) else step.output.parent.glob(f"{step.name}.*")
-        for path in names:
-            link, target = run.folder / path.name, os.path.relpath(path, run.folder)
-            if not (link.is_symlink() and os.readlink(link) == target):
-                link.unlink(missing_ok=True)
-                link.symlink_to(target)
+    made = [path for step in run.steps for path in _files(step)]
+    targets = {path.name: os.path.relpath(path, run.folder) for path in made}
+    for link in run.folder.iterdir():
+        if link.is_symlink() and targets.get(link.name) != os.readlink(link):
+            link.unlink()
+    for name, target in targets.items():
+        link = run.folder / name
+        if not link.is_symlink():
+            if link.exists():
+                taken = "there is something here that no sweep put here"
+                raise CaiError(taken, where=str(link), next="give another folder with -o")
+            link.symlink_to(target)
+
+
+def _files(step: Step) -> list[Path]:
+    """A model's folder, or all that belongs to an output."""
+    return [step.output] if isinstance(step, TrainStep) else [*step.output.parent.glob(f"{step.name}.*")]
