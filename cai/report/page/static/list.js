@@ -16,33 +16,9 @@ function makeList(onSelect) {
     );
     inner.style.height = `${list.found.length * ROW_HEIGHT}px`;
     inner.replaceChildren();
-    for (let at = first; at < last; at += 1) inner.append(option(at));
+    for (let at = first; at < last; at += 1) inner.append(option(list, at));
     if (list.at >= first && list.at < last) box.setAttribute("aria-activedescendant", `option-${list.at}`);
     else box.removeAttribute("aria-activedescendant");
-  };
-
-  const option = (at) => {
-    const row = store.rows[list.found[at]];
-    const node = el(
-      "div",
-      {
-        class: `option ${row.kind}`,
-        role: "option",
-        id: `option-${at}`,
-        "aria-selected": String(at === list.at),
-        "aria-posinset": at + 1,
-        "aria-setsize": list.found.length,
-        onclick: () => list.select(at),
-      },
-      el("span", { class: "line", dir: "auto" }, firstLine(row)),
-      el(
-        "span",
-        { class: "line faint" },
-        [row.step, row.category, ...row.status].filter(Boolean).join(" · "),
-      ),
-    );
-    node.style.top = `${at * ROW_HEIGHT}px`;
-    return node;
   };
 
   // Show another set of rows; the row that was open stays open if it is among them.
@@ -72,6 +48,25 @@ function makeList(onSelect) {
   box.addEventListener("scroll", render);
   new ResizeObserver(render).observe(box);
   return list;
+}
+
+// One row of the list: what was asked, and below it what became of that.
+function option(list, at) {
+  const row = store.rows[list.found[at]];
+  const told = [row.step, row.category, ...row.status].filter(Boolean).join(" · ");
+  const attributes = {
+    class: `option ${row.kind}`,
+    role: "option",
+    id: `option-${at}`,
+    "aria-selected": String(at === list.at),
+    "aria-posinset": at + 1,
+    "aria-setsize": list.found.length,
+    onclick: () => list.select(at),
+  };
+  const line = el("span", { class: "line", dir: "auto" }, firstLine(row));
+  const node = el("div", attributes, line, el("span", { class: "line faint" }, told));
+  node.style.top = `${at * ROW_HEIGHT}px`;
+  return node;
 }
 
 // What the user asked last, or what there is of the row instead; enough of it for one line.
