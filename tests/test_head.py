@@ -6,7 +6,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cai.training import head
-from cai.training.head import head_logps
+from cai.training.head import head_logps, head_logps_and_entropy
 
 ROWS, WIDTH, WORDS = 37, 8, 50
 
@@ -35,6 +35,24 @@ def test_chunks_equal_the_whole_in_value_and_gradient(cells, bias, dtype, near, 
     wanted = torch.autograd.grad((expected * slope).sum(), leaves)
     for grad, want in zip(torch.autograd.grad((found * slope).sum(), leaves), wanted, strict=True):
         torch.testing.assert_close(grad, want, rtol=near, atol=near)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7, 2.0])
+def test_temperature_and_entropy_equal_the_whole(temperature, monkeypatch):
+    monkeypatch.setattr(head, "CELLS", 7 * WORDS)
+    hidden, linear, targets = inputs()
+    slope = torch.randn(ROWS, dtype=torch.float64)
+    logps = (linear(hidden) / temperature).log_softmax(-1)
+    expected = logps.gather(1, targets[:, None])[:, 0]
+    found, entropy = head_logps_and_entropy(hidden, linear, targets, temperature)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(head_logps(hidden, linear, targets, temperature), expected)
+    torch.testing.assert_close(entropy, -(logps.exp() * logps).sum(-1), rtol=1e-12, atol=1e-12)
+    assert not entropy.requires_grad
+    leaves = [hidden, *linear.parameters()]
+    wanted = torch.autograd.grad((expected * slope).sum(), leaves)
+    for grad, want in zip(torch.autograd.grad((found * slope).sum(), leaves), wanted, strict=True):
+        torch.testing.assert_close(grad, want, rtol=1e-10, atol=1e-10)
 
 
 def test_the_gradient_is_that_of_finite_differences(monkeypatch):

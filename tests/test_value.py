@@ -10,9 +10,11 @@ import torch
 from bandits import IDS, NEVER, TOKENIZER, reward_file
 from test_batches import SHARING
 from test_ppo import SETTINGS, Stop, ppo, prepared, same, stop_after, truth, weights
+from torch.nn import functional
 
 from cai.config import build
 from cai.errors import CaiError
+from cai.objectives._passes import heated
 from cai.objectives._rollout import newest
 from cai.objectives.ppo import Ppo
 from cai.training import forward
@@ -31,19 +33,26 @@ def both(shared=True, dtype=torch.float64, seed=0):
     return model
 
 
+def passed(model, batch):
+    seen = heated(model.policy, batch, 0.7, entropy=True)
+    return seen, model.values(batch, seen.states)
+
+
 def test_a_shared_backbone_is_passed_once_and_gives_what_two_passes_do():
     shared, own = both(), both(shared=False)
     batch = collate(SHARING, list("abcdef"))
-    logits, values = shared.logits_and_values(batch)
-    expected = own.logits_and_values(batch)
-    torch.testing.assert_close(logits, expected[0], rtol=1e-12, atol=1e-12)
+    seen, values = passed(shared, batch)
+    expected = passed(own, batch)
+    torch.testing.assert_close(seen.logps, expected[0].logps, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(values, expected[1], rtol=1e-12, atol=1e-12)
     by_hand = scored_states(own.policy.model, batch) @ own.head.weight[0] + own.head.bias
     torch.testing.assert_close(values, by_hand, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(logits, forward.logits(own.policy, batch.sequences, batch.scored))
+    logits = forward.logits(own.policy, batch.sequences, batch.scored) / 0.7
+    by_hand = -functional.cross_entropy(logits, batch.targets, reduction="none")
+    torch.testing.assert_close(seen.logps, by_hand, rtol=1e-12, atol=1e-12)
     calls = []
     shared.policy.model.layers[0].register_forward_hook(lambda *_: calls.append(1))
-    shared.logits_and_values(batch)
+    passed(shared, batch)
     assert len(calls) == 1
 
 
@@ -56,7 +65,7 @@ def test_a_shared_backbone_takes_half_the_memory():
 def test_the_value_loss_teaches_a_shared_backbone():
     shared, own = both(), both(shared=False)
     for model in (shared, own):
-        model.logits_and_values(collate(SHARING, list("abcdef")))[1].sum().backward()
+        passed(model, collate(SHARING, list("abcdef")))[1].sum().backward()
     moved = [model.policy.model.layers[0].mlp.up_proj.weight.grad for model in (shared, own)]
     assert moved[1] is None
     torch.testing.assert_close(moved[0], own.backbone.layers[0].mlp.up_proj.weight.grad)

@@ -54,7 +54,7 @@ class GroupObjective(OnPolicy):
 
         def numbers(batch: Batch) -> dict[str, Tensor]:
             both = {"old": model, "reference": data.reference}
-            return {name: heated(one, batch, self.temperature)[0] for name, one in both.items()}
+            return {name: heated(one, batch, self.temperature).logps for name, one in both.items()}
 
         found = measured([answer.example for answer in answers], numbers, model.device, group)
         groups = groupby(answers, key=lambda one: one.place)
@@ -78,14 +78,15 @@ class GroupObjective(OnPolicy):
 
     def terms(self, model: Any, batch: RolloutBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         columns = batch.columns
-        logps, entropy = heated(model, batch.batch, self.temperature)
+        seen = heated(model, batch.batch, self.temperature, entropy=True)
+        logps = seen.logps
         old, advantages = columns["old"], columns["advantages"]
         of_policy = policy_loss(logps, old, advantages, self.clip, self.clip_high)
         of_kl = divergence(logps, columns["reference"], self.kl)
         metrics = {
             "policy_loss": of_policy.detach(),
             "kl_loss": of_kl.detach(),
-            "entropy": entropy,
+            "entropy": seen.entropy,
             "approx_kl": divergence(old, logps.detach(), "k3"),
             "clipped": is_clipped(logps.detach(), old, advantages, self.clip, self.clip_high),
         }

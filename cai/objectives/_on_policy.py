@@ -149,6 +149,9 @@ class OnPolicy:
         if settings.batch_size is None:
             unused = "'tokens_per_batch' is for rows that are known before the run"
             raise CaiError(unused, next="set batch_size, the answers of a micro-batch")
+        if settings.lora is not None and settings.lora.dropout:
+            noisy = "with 'dropout' an answer has other probabilities when it is learned from than when sampled"
+            raise CaiError(noisy, next="leave it out of 'lora'")
         if settings.steps is not None:
             return settings.steps
         rollouts = math.ceil(len(data.rows) * (settings.epochs or 1) / self.rollout)
@@ -222,7 +225,7 @@ class OnPolicy:
         examples = [one.example for one in rollout.experiences]
 
         def numbers(batch: Batch) -> dict[str, Tensor]:
-            return {"now": heated(self.policy(model), batch, self.temperature)[0]}
+            return {"now": heated(self.policy(model), batch, self.temperature).logps}
 
         with arithmetic(model, settings.dtype):
             now = measured(examples, numbers, model.device, group)

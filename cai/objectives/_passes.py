@@ -1,6 +1,7 @@
 """Forward passes over answers: log-probabilities at the sampling temperature, and numbers for every token."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,20 +12,41 @@ from cai.objectives._surrogate import divergence
 from cai.training import forward
 from cai.training.batches import Batch, collate
 from cai.training.distributed import Group
+from cai.training.head import head_logps, head_logps_and_entropy
 from cai.training.reference import TOKENS_PER_BATCH, micros
 
 
-def heated(policy: Any, batch: Batch, temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-probability [N] of every sampled token, and the entropy [N] of what it was sampled from.
+@dataclass(frozen=True, kw_only=True)
+class Heated:
+    """Of every sampled token its log-probability [N], and the hidden state [N, H] that it was read from.
 
-    Both are of softmax(logits / temperature), which is what the rollout sampled; in float32 or wider. The
-    entropy has no gradient.
+    `entropy` [N] is that of what it was sampled from, without a gradient; empty if it was not asked for.
     """
-    return tempered(forward.logits(policy, batch.sequences, batch.scored), batch.targets, temperature)
+
+    logps: Tensor
+    entropy: Tensor
+    states: Tensor
 
 
-def tempered(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """`heated` of logits [N, V] that are there already, and the sampled tokens [N]."""
+def heated(policy: Any, batch: Batch, temperature: float, *, entropy: bool = False) -> Heated:
+    """Of softmax(logits / temperature), which is what the rollout sampled; in float32 or wider.
+
+    Where the head is one matrix, the logits of all tokens are never in memory at once.
+    """
+    head = forward.plain_head(policy)
+    if head is None:
+        states, logits = forward.states_and_logits(policy, batch.sequences, batch.scored)
+        logps, spread = _tempered(logits, batch.targets, temperature)
+        return Heated(logps=logps, entropy=spread, states=states)
+    states = forward.states(policy, batch.sequences, batch.scored)
+    if entropy:
+        logps, spread = head_logps_and_entropy(states, head, batch.targets, temperature)
+        return Heated(logps=logps, entropy=spread, states=states)
+    logps = head_logps(states, head, batch.targets, temperature)
+    return Heated(logps=logps, entropy=logps.new_empty(0), states=states)
+
+
+def _tempered(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
     logps = wide.log_softmax(-1)
     with torch.no_grad():

@@ -15,7 +15,7 @@ from cai.config import key
 from cai.errors import CaiError
 from cai.objectives._advantage import explained_variance, gae, token_rewards, whiten
 from cai.objectives._on_policy import Learned, OnPolicy, RolloutBatch
-from cai.objectives._passes import heated, measured, tempered
+from cai.objectives._passes import heated, measured
 from cai.objectives._prompts import Prompts
 from cai.objectives._reward import RewardModel
 from cai.objectives._rollout import Answer, Experience, Rollout
@@ -99,10 +99,10 @@ class Ppo(OnPolicy):
         carried = self._start(model, answers) if before is None else dict(before.carried)
 
         def numbers(batch: Batch) -> dict[str, Tensor]:
-            logits, values = model.logits_and_values(batch)
-            old = tempered(logits, batch.targets, self.temperature)[0]
-            reference = heated(data.reference, batch, self.temperature)[0]
-            return {"old": old, "reference": reference, "values": values}
+            old = heated(model.policy, batch, self.temperature)
+            reference = heated(data.reference, batch, self.temperature)
+            values = model.values(batch, old.states)
+            return {"old": old.logps, "reference": reference.logps, "values": values}
 
         found = measured([answer.example for answer in answers], numbers, model.device, group)
         old, reference, values = (
@@ -136,8 +136,8 @@ class Ppo(OnPolicy):
 
     def terms(self, model: Any, batch: RolloutBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         columns = batch.columns
-        logits, values = model.logits_and_values(batch.batch)
-        logps, entropy = tempered(logits, batch.batch.targets, self.temperature)
+        seen = heated(model.policy, batch.batch, self.temperature, entropy=True)
+        logps, values = seen.logps, model.values(batch.batch, seen.states)
         old, advantages = columns["old"], columns["advantages"]
         of_policy = policy_loss(logps, old, advantages, self.clip, self.clip_high)
         of_value = value_loss(values, columns["values"], columns["returns"], self.value_clip)
@@ -146,7 +146,7 @@ class Ppo(OnPolicy):
             metrics = {
                 "policy_loss": of_policy.detach(),
                 "value_loss": of_value.detach(),
-                "entropy": entropy,
+                "entropy": seen.entropy,
                 "approx_kl": divergence(old, logps, "k3"),
                 "clipped": is_clipped(logps, old, advantages, self.clip, self.clip_high),
                 "value_clipped": far,

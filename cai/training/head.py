@@ -11,41 +11,70 @@ from torch.nn import functional
 CELLS = 1 << 22
 
 
-def head_logps(hidden: Tensor, head: torch.nn.Linear, targets: Tensor) -> Tensor:
-    """log softmax(head(hidden))[targets]: [N, H], [N] -> [N], in float32 (float64 if `hidden` is).
+def head_logps(hidden: Tensor, head: torch.nn.Linear, targets: Tensor, temperature: float = 1.0) -> Tensor:
+    """log softmax(head(hidden) / temperature)[targets]: [N, H], [N] -> [N], in float32 (float64 if `hidden`
+    is).
 
     The logits are made in chunks of tokens, and made again in the backward pass. The weight's gradient is
     summed over the chunks in float32, so cutting costs no precision under bfloat16.
     """
+    return _head(hidden, head, targets, temperature, entropy=False)[0]
+
+
+def head_logps_and_entropy(
+    hidden: Tensor, head: torch.nn.Linear, targets: Tensor, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """`head_logps`, and the entropy [N] of each softmax, which has no gradient."""
+    return _head(hidden, head, targets, temperature, entropy=True)
+
+
+def _head(
+    hidden: Tensor, head: torch.nn.Linear, targets: Tensor, temperature: float, *, entropy: bool
+) -> tuple[Tensor, Tensor]:
     device = hidden.device.type
     narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
     chunked: Any = _HeadLogps.apply
-    logps: Tensor = chunked(hidden, head.weight, head.bias, targets, narrow)
-    return logps
+    found: tuple[Tensor, Tensor] = chunked(
+        hidden, head.weight, head.bias, targets, temperature, narrow, entropy
+    )
+    return found
 
 
 class _HeadLogps(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, narrow: torch.dtype
-    ) -> Tensor:
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        temperature: float,
+        narrow: torch.dtype,
+        entropy: bool,
+    ) -> tuple[Tensor, Tensor]:
         wide = torch.promote_types(hidden.dtype, torch.float32)
-        ctx.narrow, ctx.wide = narrow, wide
+        ctx.narrow, ctx.wide, ctx.temperature = narrow, wide, temperature
         sums = hidden.new_empty(len(hidden), dtype=wide)
         logps = torch.empty_like(sums)
+        entropies = torch.empty_like(sums) if entropy else sums.new_empty(0)
         small = None if bias is None else bias.to(narrow)
         matrix = weight.to(narrow)
         for here in _chunks(hidden, weight):
-            logits = functional.linear(hidden[here].to(narrow), matrix, small).to(wide)
+            logits = _cooled(functional.linear(hidden[here].to(narrow), matrix, small).to(wide), temperature)
             sums[here] = logits.logsumexp(-1)
             logps[here] = logits.gather(1, targets[here, None]).squeeze(1) - sums[here]
+            if entropy:
+                # H = log Z - E[logit]: no logarithm of a probability that may be 0.
+                chances = (logits - sums[here, None]).exp_()
+                entropies[here] = sums[here] - torch.linalg.vecdot(chances, logits)
         ctx.save_for_backward(hidden, weight, bias, targets, sums)
-        return logps
+        ctx.mark_non_differentiable(entropies)
+        return logps, entropies
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """d logp_t / d logits_t = onehot(target_t) - softmax_t."""
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        """d logp_t / d logits_t = (onehot(target_t) - softmax_t) / temperature."""
         hidden, weight, bias, targets, sums = ctx.saved_tensors
         narrow, wide = ctx.narrow, ctx.wide
         of_hidden, of_weight, of_bias = ctx.needs_input_grad[:3]
@@ -56,9 +85,10 @@ class _HeadLogps(torch.autograd.Function):
         d_bias = torch.zeros_like(bias, dtype=wide) if of_bias else None
         for here in _chunks(hidden, weight):
             inputs = hidden[here].to(narrow)
-            logits = functional.linear(inputs, matrix, small).to(wide)
-            slope = logits.sub_(sums[here, None]).exp_().mul_(-grad[here, None])
-            slope.scatter_add_(1, targets[here, None], grad[here, None])
+            logits = _cooled(functional.linear(inputs, matrix, small).to(wide), ctx.temperature)
+            steep = grad[here, None] / ctx.temperature
+            slope = logits.sub_(sums[here, None]).exp_().mul_(-steep)
+            slope.scatter_add_(1, targets[here, None], steep)
             if d_bias is not None:
                 d_bias += slope.sum(0)
             slope = slope.to(narrow)
@@ -72,7 +102,14 @@ class _HeadLogps(torch.autograd.Function):
             None if d_bias is None else d_bias.to(bias.dtype),
             None,
             None,
+            None,
+            None,
         )
+
+
+def _cooled(logits: Tensor, temperature: float) -> Tensor:
+    # At 1 a pass over the logits is saved.
+    return logits if temperature == 1 else logits.div_(temperature)
 
 
 def _chunks(hidden: Tensor, weight: Tensor) -> list[slice]:

@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from cai.engines._requests import end_tokens
 from cai.errors import CaiError
-from cai.training import forward
 from cai.training.batches import Batch, scored_states
 from cai.training.lora import is_adapted
 from cai.training.models import ModelKind, apart, start_policy, stop_at
@@ -53,19 +52,16 @@ class PolicyAndValue(torch.nn.Module):
     def config(self) -> Any:
         return self.policy.config
 
-    def logits_and_values(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The policy's logits [N, V] where the next token is scored, and what is expected [N] there, in
-        float32 or wider. A shared backbone is passed once.
+    def values(self, batch: Batch, states: Tensor) -> Tensor:
+        """What is expected [N] where the next token is scored, in float32 or wider.
+
+        `states` [N, H] are the policy's there; over a shared backbone they are what is read.
         """
-        if self.backbone is None:
-            before, logits = forward.states_and_logits(self.policy, batch.sequences, batch.scored)
-        else:
-            before = scored_states(self.backbone, batch)
-            logits = forward.logits(self.policy, batch.sequences, batch.scored)
+        before = states if self.backbone is None else scored_states(self.backbone, batch)
         # Under autocast the head would be rounded to bfloat16.
         with torch.autocast(before.device.type, enabled=False):
             values = functional.linear(before.to(self.head.weight), self.head.weight, self.head.bias)
-        return logits, values.squeeze(1)
+        return values.squeeze(1)
 
     @torch.no_grad()
     def start_from(self, folder: Path) -> None:
