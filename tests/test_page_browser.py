@@ -150,6 +150,13 @@ def test_a_long_list_is_in_the_document_only_where_it_is_in_sight(plain: Opened)
     plain.page.wait_for_selector("#option-60")
 
 
+def test_the_open_row_stays_in_sight_when_the_search_is_cleared(plain: Opened) -> None:
+    plain.page.fill("#search", '"request 57"')
+    plain.page.fill("#search", "")
+    assert plain.page.locator(".option[aria-selected=true]").is_visible()
+    assert plain.text(".turn.user .prose") == "request 57"
+
+
 def test_a_revision_shows_what_it_changed(plain: Opened) -> None:
     plain.page.fill("#search", '"the second is wrong"')
     assert (plain.text("#detail del"), plain.text("#detail ins")) == ("two", "four")

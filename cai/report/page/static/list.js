@@ -14,11 +14,18 @@ function makeList(onSelect) {
       list.found.length,
       Math.ceil((box.scrollTop + box.clientHeight) / ROW_HEIGHT) + MARGIN,
     );
-    inner.style.height = `${list.found.length * ROW_HEIGHT}px`;
     inner.replaceChildren();
     for (let at = first; at < last; at += 1) inner.append(option(list, at));
     if (list.at >= first && list.at < last) box.setAttribute("aria-activedescendant", `option-${list.at}`);
     else box.removeAttribute("aria-activedescendant");
+  };
+
+  // Bring the open row into sight.
+  const reveal = () => {
+    const top = list.at * ROW_HEIGHT;
+    if (top < box.scrollTop) box.scrollTop = top;
+    const below = top + ROW_HEIGHT - box.clientHeight;
+    if (below > box.scrollTop) box.scrollTop = below;
   };
 
   // Show another set of rows; the row that was open stays open if it is among them.
@@ -26,10 +33,13 @@ function makeList(onSelect) {
     const open = list.found[list.at];
     list.found = found;
     list.at = found.indexOf(open);
+    inner.style.height = `${found.length * ROW_HEIGHT}px`;
     if (list.at < 0) {
       box.scrollTop = 0;
       if (found.length) return list.select(0);
       onSelect(null, 0);
+    } else {
+      reveal();
     }
     render();
   };
@@ -37,10 +47,7 @@ function makeList(onSelect) {
   list.select = (at) => {
     if (!list.found.length) return;
     list.at = Math.min(Math.max(at, 0), list.found.length - 1);
-    const top = list.at * ROW_HEIGHT;
-    if (top < box.scrollTop) box.scrollTop = top;
-    if (top + ROW_HEIGHT > box.scrollTop + box.clientHeight)
-      box.scrollTop = top + ROW_HEIGHT - box.clientHeight;
+    reveal();
     onSelect(store.rows[list.found[list.at]], list.at);
     render();
   };
