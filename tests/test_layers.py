@@ -71,6 +71,28 @@ def test_layers_are_computed_again_in_the_backward_pass_only():
     assert len(calls) == 3
 
 
+def kept(model):
+    """The numbers that a pass keeps for its backward pass, weights aside."""
+    own = {parameter.data_ptr() for parameter in model.parameters()}
+    sizes = []
+
+    def note(tensor):
+        if tensor.data_ptr() not in own:
+            sizes.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        sums(model, SHARING)
+    return sum(sizes)
+
+
+def test_less_is_kept_for_the_backward_pass():
+    plain, again = architectures.model("llama"), architectures.model("llama")
+    layers.recompute(again)
+    sums(again, SHARING)
+    assert kept(again) < kept(plain) / 3
+
+
 def test_dropout_stays_off():
     model = architectures.model("gpt2")
     assert model.config.resid_pdrop and model.config.attn_pdrop

@@ -271,6 +271,18 @@ def test_ppo_learns_with_an_adapter(model, tmp_path, value):
     load_policy(tmp_path / "out")
 
 
+def test_ppo_learns_without_dropout(tmp_path):
+    objective = build(Ppo, {"reward": reward_file(tmp_path)}, "[ppo]")
+    sources, _ = objective.sources(prompts(6))
+    with pytest.raises(CaiError) as caught:
+        settings = TrainSettings(steps=4, lora=replace(ADAPTER, dropout=0.1))
+        objective.steps(objective.prepare(sources, tiny.tokenizer(), 512), settings)
+    assert str(caught.value) == (
+        "with 'dropout' an answer is learned from under other odds than it was sampled under; "
+        "leave it out of 'lora'"
+    )
+
+
 def test_a_value_model_of_its_own_shares_the_base(model):
     both = PolicyAndValue(awake(model))
     policy, value = dict(both.policy.base_model.named_parameters()), dict(both.backbone.named_parameters())

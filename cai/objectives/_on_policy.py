@@ -150,7 +150,7 @@ class OnPolicy:
             unused = "'tokens_per_batch' is for rows that are known before the run"
             raise CaiError(unused, next="set batch_size, the answers of a micro-batch")
         if settings.lora is not None and settings.lora.dropout:
-            noisy = "with 'dropout' an answer has other probabilities when it is learned from than when sampled"
+            noisy = "with 'dropout' an answer is learned from under other odds than it was sampled under"
             raise CaiError(noisy, next="leave it out of 'lora'")
         if settings.steps is not None:
             return settings.steps

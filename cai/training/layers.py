@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -12,6 +13,8 @@ from cai.errors import CaiError
 from cai.training.settings import TrainSettings
 
 FLAG = "gradient_checkpointing"
+
+_found: "WeakKeyDictionary[Any, list[Any]]" = WeakKeyDictionary()
 
 
 def arrange(model: Any, settings: TrainSettings) -> None:
@@ -42,9 +45,7 @@ def recompute(model: Any) -> None:
 @contextmanager
 def learning(model: Any) -> Iterator[bool]:
     """Inside, layers that are to be computed again know it, if there is a gradient; whether there are any."""
-    again = (
-        [part for part in model.modules() if getattr(part, FLAG, False)] if torch.is_grad_enabled() else []
-    )
+    again = [layer for layer in _marked(model) if getattr(layer, FLAG)] if torch.is_grad_enabled() else []
     were = [layer.training for layer in again]
     for layer in again:
         layer.training = True
@@ -67,35 +68,39 @@ def compile_layers(model: Any) -> None:
 
 def is_compiled(model: Any) -> bool:
     """Whether `compile_layers` was here."""
-    layer = next((part for part in model.modules() if hasattr(part, FLAG)), None)
-    return layer is not None and any(
-        part._compiled_call_impl is not None for part in model.modules() if hasattr(part, FLAG)
-    )
+    return any(layer._compiled_call_impl is not None for layer in _marked(model))
 
 
 @contextmanager
 def uncompiled(model: Any) -> Iterator[None]:
     """Inside, the layers compute as if they had not been compiled: for passes of other shapes and kinds."""
-    calls = {part: part._compiled_call_impl for part in model.modules() if hasattr(part, FLAG)}
-    for part in calls:
-        part._compiled_call_impl = None
+    calls = [(layer, layer._compiled_call_impl) for layer in _marked(model)]
+    for layer, _ in calls:
+        layer._compiled_call_impl = None
     try:
         yield
     finally:
-        for part, call in calls.items():
-            part._compiled_call_impl = call
+        for layer, call in calls:
+            layer._compiled_call_impl = call
 
 
 def _layers(model: Any, wish: str) -> list[Any]:
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    found = [part for part in model.modules() if isinstance(part, GradientCheckpointingLayer)]
+    found = _marked(model)
     if not found:
         unmarked = (
             f"'{wish}' goes by layers, and this model's ({type(model).__name__}) are not marked as such"
         )
         raise CaiError(unmarked, next=f"set {wish} = false")
     return found
+
+
+def _marked(model: Any) -> list[Any]:
+    """What transformers marks as a layer. Looked up once for each model: it is asked for in every pass."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    if model not in _found:
+        _found[model] = [part for part in model.modules() if isinstance(part, GradientCheckpointingLayer)]
+    return _found[model]
 
 
 def _try_out(device: torch.device) -> None:
