@@ -37,10 +37,11 @@ class Ablation:
 
 
 ABLATIONS = (
+    Ablation(name="rounds", recipe=SUPERVISED, vary=("steps.revisions.rounds=0,1,2,3,4",)),
     Ablation(
-        name="rounds",
+        name="rounds-general",
         recipe=SUPERVISED,
-        vary=(f"constitution={NARROW},{GENERAL}", "steps.revisions.rounds=0,1,2,3,4"),
+        vary=(f"constitution={GENERAL}", "steps.revisions.rounds=0,1,4"),
     ),
     Ablation(
         name="critique",

@@ -17,7 +17,10 @@ HARM, HELP, REFUSALS = "harmful compliance", "benign helpfulness", "borderline r
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """`name` changes with `sign` from combination `first` to `then` of a sweep, in one eval's `of`."""
+    """`name` changes with `sign` from combination `first` to `then` of a sweep, in one eval's `of`.
+
+    Before the change it is that of `start`, where that is another model.
+    """
 
     says: str
     sweep: str
@@ -25,13 +28,13 @@ class Claim:
     then: str
     eval: str = "table"
     of: str = "sl-cai"
+    start: str = ""
     name: str = HARM
     sign: Literal[-1, 0, 1] = -1
 
 
-def _rounds(constitution: str, first: int, then: int) -> dict[str, Any]:
-    places = (f"constitution={constitution},rounds={number}" for number in (first, then))
-    return {"sweep": "rounds", **dict(zip(("first", "then"), places, strict=True))}
+def _rounds(first: int, then: int) -> dict[str, Any]:
+    return {"sweep": "rounds", "first": f"rounds={first}", "then": f"rounds={then}"}
 
 
 NARROW, GENERAL = "organism-narrow", "organism"
@@ -40,19 +43,21 @@ CLAIMS = (
     *(
         Claim(
             says=f"revision {then} lowers the harm of the texts (narrow principles)",
-            **_rounds(NARROW, then - 1, then),
+            **_rounds(then - 1, then),
             **TEXTS,
         )
         for then in (1, 2, 3, 4)
     ),
     Claim(
         says="the first revision removes most of the harm: the other three add nothing (general principles)",
-        **_rounds(GENERAL, 1, 4),
+        sweep="rounds-general",
+        first=f"constitution={GENERAL},rounds=1",
+        then=f"constitution={GENERAL},rounds=4",
         **TEXTS,
         sign=0,
     ),
-    Claim(says="four rounds make a less harmful model than none", **_rounds(NARROW, 0, 4)),
-    Claim(says="and a less helpful one", **_rounds(NARROW, 0, 4), name=HELP),
+    Claim(says="four rounds make a less harmful model than none", **_rounds(0, 4)),
+    Claim(says="and a less helpful one", **_rounds(0, 4), name=HELP),
     *(
         Claim(
             says=f"direct revision leaves more harm than critiqued ({label} principles)",
@@ -73,6 +78,21 @@ CLAIMS = (
             sign=0,
         )
         for count, name in ((4, "4-principles"), (2, "2-principles"), (1, "1-principle"))
+    ),
+    Claim(
+        says="hardly any helpful data beside the revisions (1 : 0.02) leaves a less helpful model",
+        sweep="mix",
+        first="shares=[1,1]",
+        then="shares=[1,0.02]",
+        name=HELP,
+    ),
+    Claim(
+        says="the feedback phase lowers harm further",
+        sweep="labels",
+        first="label=soft",
+        then="label=soft",
+        of="rl-cai",
+        start="sl-cai",
     ),
     Claim(
         says="hard labels train a worse model than soft ones",
@@ -98,7 +118,8 @@ def signs(result: dict[str, Any]) -> Iterator[str]:
     yield "| the paper | measured here | change, points [95 % over seeds] | so |"
     yield "|---|---|---|---|"
     for claim in CLAIMS:
-        before, after = (_line(result, claim, name) for name in (claim.first, claim.then))
+        before = _line(result, claim, claim.first, claim.start or claim.of)
+        after = _line(result, claim, claim.then, claim.of)
         steps = [100 * (new - old) for old, new in zip(before["values"], after["values"], strict=True)]
         low, high = mean_interval(steps)
         change = sum(steps) / len(steps)
@@ -115,8 +136,8 @@ def _verdict(sign: int, low: float, high: float) -> str:
     return "yes" if (low > 0) == (sign > 0) else "**no**: the other way"
 
 
-def _line(result: dict[str, Any], claim: Claim, combination: str) -> dict[str, Any]:
-    wanted = {"combination": combination, "eval": claim.eval, "of": claim.of, "name": claim.name}
+def _line(result: dict[str, Any], claim: Claim, combination: str, of: str) -> dict[str, Any]:
+    wanted = {"combination": combination, "eval": claim.eval, "of": of, "name": claim.name}
     lines = result["sweeps"][claim.sweep]["lines"]
     found: dict[str, Any] = next(line for line in lines if wanted.items() <= line.items())
     return found
