@@ -5,11 +5,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
 import torch
 from test_loop import SETTINGS, rows, weights
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from cai.errors import CaiError
 from cai.objectives.dpo import Dpo
@@ -18,6 +20,7 @@ from cai.records import user
 from cai.training.data import Preference
 from cai.training.launch import launch
 from cai.training.settings import TrainSettings
+from cai.training.workers import _death
 
 PAIRS = [
     Preference(id=f"p{at}", prompt=(user("hi"),), a="yes" * (1 + at % 3), b="no" * (1 + at % 4), p_a=0.8)
@@ -111,3 +114,21 @@ def test_processes_need_the_cpu(tmp_path):
 def test_a_tiny_model_uses_one_thread(tmp_path):
     launch(Sft(), tiny.model(), rows(), SETTINGS, tmp_path)
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        ((1, -9, -15), "training process 1 died (SIGKILL)"),
+        ((-15, 0, 3), "training process 2 died (exit code 3)"),
+    ],
+)
+def test_the_process_that_died_is_named(codes, message):
+    failure = ProcessExitedException("it died", error_index=2, error_pid=7, exit_code=3)
+    error = _death([SimpleNamespace(exitcode=code) for code in codes], failure)
+    assert str(error) == f"{message}; run the command again to go on from the last checkpoint"
+
+
+def test_what_a_process_raises_is_raised():
+    failure = ProcessRaisedException("a traceback", error_index=0, error_pid=7)
+    assert _death([SimpleNamespace(exitcode=1), SimpleNamespace(exitcode=-15)], failure) is failure

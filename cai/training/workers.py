@@ -11,7 +11,7 @@ from typing import Any
 
 import torch.distributed as dist
 from torch import multiprocessing
-from torch.multiprocessing.spawn import ProcessException, start_processes
+from torch.multiprocessing.spawn import ProcessException, ProcessExitedException, start_processes
 
 from cai.errors import CaiError
 from cai.training.distributed import Group
@@ -80,21 +80,31 @@ def _wait(workers: Any, queue: Any, report: Report | None) -> Summary:
         # What made one process stop makes the others fail, too.
         raise errors[0]
     if failure is not None:
-        raise _death(workers.processes) or failure
+        raise _death(workers.processes, failure) from failure
     if not outcomes:
         raise CaiError("the training processes ended without a result", next="run the command again")
     assert isinstance(outcomes[0], Summary)
     return outcomes[0]
 
 
-def _death(processes: Any) -> CaiError | None:
-    """The error for a process that was killed, by others than us: those that are left over are terminated."""
-    for rank, process in enumerate(processes):
-        code = process.exitcode
-        if code is not None and code < 0 and code != -signal.SIGTERM:
-            died = f"training process {rank} died ({signal.Signals(-code).name})"
-            return CaiError(died, next="run the command again to go on from the last checkpoint")
-    return None
+def _death(processes: Any, failure: ProcessException) -> Exception:
+    """Why the processes failed: the one that was killed, else what `failure` says.
+
+    The others of one that was killed fail too, maybe sooner seen, or are terminated with SIGTERM.
+    """
+    codes = {rank: process.exitcode or 0 for rank, process in enumerate(processes)}
+    killed = {rank: code for rank, code in codes.items() if code < 0 and code != -signal.SIGTERM}
+    if killed:
+        rank, code = next(iter(killed.items()))
+        return _died(rank, signal.Signals(-code).name)
+    if isinstance(failure, ProcessExitedException):
+        return _died(failure.error_index, failure.signal_name or f"exit code {failure.exit_code}")
+    return failure
+
+
+def _died(rank: int, how: str) -> CaiError:
+    again = "run the command again to go on from the last checkpoint"
+    return CaiError(f"training process {rank} died ({how})", next=again)
 
 
 def _work(rank: int, job: Job, model: Any, count: int, meeting: str, queue: Any) -> None:
