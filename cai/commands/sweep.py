@@ -25,11 +25,18 @@ if TYPE_CHECKING:
     "key out.",
 )
 @click.option("--each", is_flag=True, help="Vary one key at a time, the others as in the recipe.")
-@click.option("--seeds", type=click.IntRange(min=1), default=1, help="Seeds, from the recipe's own upwards.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Seeds, from the recipe's own upwards.",
+)
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
     default=1,
+    show_default=True,
     help="Processes that work side by side, each on as many threads as the recipe says.",
 )
 @click.option(
@@ -38,7 +45,9 @@ if TYPE_CHECKING:
     help="Where the steps are made. Sweeps with the same one share what they have in common.  "
     "[default: OUTPUT/steps]",
 )
-@click.option("-o", "--output", required=True, metavar="FOLDER", help="Write the runs and sweep.json here.")
+@click.option(
+    "-o", "--output", required=True, metavar="FOLDER", help="Write the runs, sweep.json and sweep.html here."
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first rows of each request set.")
 @click.option("--dry-run", is_flag=True, help="Check every combination and list the steps; write nothing.")
 @click.option("--strict", is_flag=True, help="Stop at the first bad row instead of rejecting it.")
