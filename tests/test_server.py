@@ -101,13 +101,13 @@ class TestChat:
             (status(403, "You may not request logprobs"), " (HTTP 403: You may not request logprobs)"),
         ],
     )
-    def test_without_log_probs_the_judges_that_work_are_named(self, fault, words):
+    def test_without_log_probs_there_is_a_way_on(self, fault, words):
         with serving(Stub(always=fault)) as stub, pytest.raises(CaiError) as raised:
             answers(engine(stub), [ask("x", Options(options=(" A", " B")))])
         assert str(raised.value) == (
-            f"{stub.url}: this endpoint gives no log-probs{words}; all of cai's judges read them; use an "
-            "endpoint that gives them (vllm serve), or a judge of your own that reads its verdict in the "
-            "text ('package.module:Class')"
+            f"{stub.url}: this endpoint gives no log-probs{words}; every judge that asks a language model "
+            "reads them; use an endpoint that gives them (vllm serve), or a judge of your own that reads its "
+            "verdict in the text ('package.module:Class')"
         )
 
     def test_a_given_answer_needs_the_tokenizer(self):

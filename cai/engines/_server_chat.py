@@ -138,18 +138,9 @@ def _not_among(option: str, count: int) -> str:
 
 
 def lacks_logprobs(words: str = "") -> Lacking:
-    """The error of an endpoint that tells no log-probs, with the judges that need none."""
-    readers = _judges_of_text()
-    which = f"the judges that need none: {', '.join(readers)}" if readers else "all of cai's judges read them"
+    """The error of an endpoint that tells no log-probs."""
     return Lacking(
         f"no log-probs{words}",
-        f"{which}; use an endpoint that gives them (vllm serve), or a judge of your own that reads its "
-        "verdict in the text ('package.module:Class')",
+        "every judge that asks a language model reads them; use an endpoint that gives them (vllm serve), or "
+        "a judge of your own that reads its verdict in the text ('package.module:Class')",
     )
-
-
-def _judges_of_text() -> list[str]:
-    from cai.judges._options import OptionJudge
-    from cai.plugins import find, names
-
-    return [name for name in names("judges") if not issubclass(find("judges", name), OptionJudge)]
