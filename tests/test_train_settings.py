@@ -45,6 +45,7 @@ def test_warm_up_of_every_step_never_divides_by_zero(schedule):
         ({**GIVEN, "beta2": 1.0}, "train: 'beta2' is 1.0; it must lie in [0, 1)"),
         ({**GIVEN, "weight_decay": -0.1}, "train: 'weight_decay' is -0.1; it must not be negative"),
         ({**GIVEN, "processes": 0}, "train: 'processes' is 0; it must be at least 1"),
+        ({**GIVEN, "nproc": 0}, "train: 'nproc' is 0; it must be at least 1"),
         ({**GIVEN, "threads": -1}, "train: 'threads' is -1; it must not be negative"),
         ({**GIVEN, "decay": 0.3}, "train: 'decay' is for schedule = \"trapezoid\"; leave it out"),
         ({**GIVEN, "schedule": "trapezoid"}, "train: schedule = \"trapezoid\" needs 'decay'"),

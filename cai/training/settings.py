@@ -75,9 +75,10 @@ class TrainSettings:
     that no update is too small to count. `save_dtype` is what the weights are saved in.
     `lora` trains an adapter in place of all weights: see `Lora`.
 
-    `seed` orders the rows. `threads` (each process's, 0: chosen by model size and cores), `processes`,
-    `device`, `checkpoint_every` (steps), `checkpointing` and `compile` change how a run is executed, not what
-    it learns.
+    `seed` orders the rows. How a run is executed, and not what it learns, say `threads` (each process's, 0:
+    chosen by model size and cores), `processes` (which share every step, each with a copy of the model),
+    `nproc` (the same, each with a part of it), `device`, `checkpoint_every` (steps), `checkpointing` and
+    `compile`.
     """
 
     lr: float = key(1e-5, "the highest learning rate")
@@ -104,7 +105,7 @@ class TrainSettings:
     checkpointing: bool = execution(False, help="compute layers again in the backward pass: less memory")
     compile: bool = execution(False, help="compile the layers (torch.compile)")
     threads: int = execution(0, help="CPU threads of each process; 0: chosen by model size and cores")
-    processes: int = execution(1, help="processes that share every step, on the CPU")
+    processes: int = execution(1, help="processes with a copy of the model each, on the CPU")
     nproc: int = execution(1, help="processes that hold the model in parts, one a GPU (FSDP2)")
 
     def __post_init__(self) -> None:
