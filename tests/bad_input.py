@@ -602,6 +602,17 @@ FLAGS = [
         "--set: 'lr' is set twice; set it once",
     ),
     flags(
+        "adapter that is no table",
+        "train sft prompts.jsonl --model organism -o sl --lora 8",
+        "cai train sft: 'lora' is '8'; write a table: {rank = 16}",
+    ),
+    flags(
+        "unknown key of an adapter",
+        "train sft prompts.jsonl --model organism -o sl --lora {rnk=8}",
+        "cai train sft lora: unknown key 'rnk'; did you mean 'rank'?",
+        1,
+    ),
+    flags(
         "weights that are none",
         "train sft prompts.jsonl --model organism -o sl --set epochs=1 --weights a",
         "--weights: 'a' is no list of numbers; write 1.0,0.5",
