@@ -139,20 +139,22 @@ def test_many_prompts_are_drawn_as_a_normal_of_the_same_spread() -> None:
 
 
 def test_bins_hold_equal_mass_and_keep_equals_together() -> None:
-    judged = [Judged(prompt=str(at), p=p) for at, p in enumerate([0.6] * 5 + [0.3, 0.8, 0.1, 0.95, 0.5])]
-    found = bins(judged, 5)
+    ps = [0.6] * 50 + [0.3, 0.8] * 10 + [0.1, 0.95] * 10 + [0.5] * 10
+    found = bins([Judged(prompt=str(at), p=p) for at, p in enumerate(ps)])
     assert [(place.low, place.high, len(place.judged)) for place in found] == [
-        (0.5, 0.5, 1),
-        (0.6, 0.6, 5),
-        (0.7, 0.8, 2),
-        (0.9, 0.95, 2),
+        (0.5, 0.5, 10),
+        (0.6, 0.6, 50),
+        (0.7, 0.8, 20),
+        (0.9, 0.95, 20),
     ]
+    assert len(bins([Judged(prompt=str(at), p=0.5 + at / 1000) for at in range(39)])) == 1
+    assert len(bins([Judged(prompt=str(at), p=0.5 + at / 1000) for at in range(400)])) == 10
     assert bins([]) == []
 
 
 def test_calibration_error_by_hand() -> None:
-    # 8 verdicts at 0.75 of which 4 are right, 8 at 0.9 of which 6 are: (8 * 0.25 + 8 * 0.15) / 16.
-    ps = [0.75] * 4 + [0.25] * 4 + [0.9] * 6 + [0.1] * 2
+    # 20 verdicts at 0.75 of which 10 are right, 20 at 0.9 of which 15 are: (20 * 0.25 + 20 * 0.15) / 40.
+    ps = [0.75] * 10 + [0.25] * 10 + [0.9] * 15 + [0.1] * 5
     value, (low, high) = calibration_error([Judged(prompt=str(at), p=p) for at, p in enumerate(ps)])
     assert value == pytest.approx(0.2) and low < value < high
     even = [Judged(prompt=str(at), p=0.5) for at in range(9)]

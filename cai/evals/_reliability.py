@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cai.evals._bootstrap import resampled
-from cai.evals._intervals import WHOLE, Interval, totals
+from cai.evals._intervals import WHOLE, Z95, Interval, totals
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 BINS = 10
+LEAST = 20
 _HALVINGS = 40
 _DIGITS = 9
 
@@ -54,10 +55,14 @@ class Bin:
         return sum(one.confidence for one in self.judged) / len(self.judged)
 
 
-def bins(judged: Sequence[Judged], most: int = BINS) -> list[Bin]:
-    """At most so many bins of about as many verdicts, sure ones last; equal confidences stay together."""
+def bins(judged: Sequence[Judged]) -> list[Bin]:
+    """Bins of about as many verdicts each, sure ones last; equal confidences stay together.
+
+    There are at most BINS, and not so many that they would hold fewer than LEAST verdicts.
+    """
     if not judged:
         return []
+    most = max(1, min(BINS, len(judged) // LEAST))
     ordered = sorted(judged, key=lambda one: one.confidence)
     confidences = [one.confidence for one in ordered]
     cuts = [confidences[len(ordered) * at // most] for at in range(most)]
@@ -75,7 +80,8 @@ def calibration_error(judged: Sequence[Judged]) -> tuple[float, Interval]:
     and percentiles of a bootstrap would count that noise twice. So the interval inverts a test: its ends are
     the errors, of the same shape over the bins, under which a value as large (as small) as the one found
     turns up in 2.5 % of bootstrap draws (Carpenter 1999). It goes down to 0 when noise alone explains the
-    value.
+    value; else it is no narrower than that of the sum of the gaps with their signs, of which the absolute
+    values take away spread but no doubt.
     """
     import numpy as np
 
@@ -90,9 +96,13 @@ def calibration_error(judged: Sequence[Judged]) -> tuple[float, Interval]:
     value = float(np.abs(gaps).sum())
     if len(sums) < 2:
         return value, WHOLE
-    noise = resampled(sums) / len(judged) - gaps
+    counts = np.array([len(place.judged) for place in found])
+    noise = (resampled(sums) / len(judged) - gaps) * np.sqrt(counts / np.maximum(counts - 1, 1))
     low = value * _scale_at(gaps, noise, value, 0.975)
     high = value * _scale_at(gaps, noise, value, 0.025)
+    if low > 0:
+        middle, half = (low + high) / 2, Z95 * float((noise @ np.sign(gaps)).std())
+        low, high = max(0.0, min(low, middle - half)), max(high, middle + half)
     return value, (low, max(high, value))
 
 
