@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -190,6 +191,17 @@ def test_an_error_in_the_processes_reaches_the_caller(tmp_path):
         f"{tmp_path}: a training run with other settings stopped here (lr changed); "
         "restore them to go on, or delete the folder to start anew"
     )
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_stops_them_all(tmp_path):
+    with pytest.raises(CaiError) as caught:
+        learn(Sft(), tiny.model(), rows(24), tmp_path, nproc=2, lr=1e30, schedule="constant", warmup=0.0)
+    assert "step 2: loss 5.568, gradient norm nan on rows" in str(caught.value)
+    assert "; lower lr or take those rows out; the last checkpoint is kept" in str(caught.value)
+    # Those of either process.
+    assert len(re.findall(r"row\d+", str(caught.value))) == 6
+    assert not multiprocessing.active_children()
 
 
 def test_who_has_less_to_do_computes_beside_the_others():
