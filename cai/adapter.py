@@ -42,7 +42,11 @@ def base_of(folder: str | Path) -> Path:
             "'base_model_name_or_path' is missing", where=str(Path(folder) / CONFIG), next="add it"
         )
     where = f"adapter '{folder}'"
-    base = resolve(name, where)
+    try:
+        base = resolve(name)
+    except CaiError as error:
+        mend = f"put its base back, or correct base_model_name_or_path in its {CONFIG}"
+        raise CaiError(error.what, where=where, next=mend) from error
     if is_adapter(base):
         raise CaiError(f"its base '{name}' is an adapter itself", where=where, next="merge that one first")
     _check_weights(Path(folder), base, name)

@@ -466,7 +466,10 @@ def test_a_base_that_has_gone_or_changed_is_an_error(trained, tmp_path):
     shutil.rmtree(base)
     with pytest.raises(CaiError) as caught:
         load_policy(folder)
-    assert str(caught.value).startswith(f"adapter '{folder}': there is no model '{base}'; ")
+    assert str(caught.value) == (
+        f"adapter '{folder}': there is no model '{base}'; "
+        "put its base back, or correct base_model_name_or_path in its adapter_config.json"
+    )
     (folder / "adapter_config.json").write_text("{}")
     with pytest.raises(CaiError) as caught:
         load_policy(folder)
