@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from peers import pipelines, trainers
 from signs import ablations, signs
 
 ROOT = Path(__file__).parent.parent
@@ -46,6 +47,8 @@ def render(text: str) -> str:
         "attacks": attacks,
         "readers": readers,
         "page": page,
+        "trainers": lambda: trainers(results("train"), results("ppo")),
+        "pipelines": lambda: pipelines(results("peer")),
     }
 
     def fill(found: re.Match[str]) -> str:
