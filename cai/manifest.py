@@ -22,7 +22,7 @@ from cai.records import digest
 from cai.shards import Shard
 
 # What a result may depend on besides our own code.
-_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "vllm")
+_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "vllm", "openai")
 
 
 def path_of(output: Path) -> Path:
