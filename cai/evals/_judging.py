@@ -4,6 +4,7 @@ Rows of one prompt are no independent draws, and every interval is over prompts.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from cai.evals import Number, VerdictRow
 from cai.evals._intervals import added
@@ -66,7 +67,8 @@ def _calibration(of: str, decided: Sequence[VerdictRow]) -> Iterator[Number]:
         return
     value, (low, high) = calibration_error(judged)
     yield Number(name=ERROR, of=of, value=value, low=low, high=high, n=len(judged))
-    yield mean(BRIER, of, [(1 - one.p) ** 2 for one in judged], prompts=_prompts(decided))
+    brier = mean(BRIER, of, [(1 - one.p) ** 2 for one in judged], prompts=_prompts(decided))
+    yield replace(brier, low=max(0.0, brier.low))
     for at, place in enumerate(bins(judged), start=1):
         prompts = [one.prompt for one in place.judged]
         # Numbered, for the bounds of two bins of a judge that is always sure look alike.

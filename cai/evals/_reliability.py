@@ -8,10 +8,11 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import hypot
 from typing import TYPE_CHECKING
 
 from cai.evals._bootstrap import resampled
-from cai.evals._intervals import WHOLE, Z95, Interval, totals
+from cai.evals._intervals import WHOLE, Z95, Interval, totals, wilson
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +104,25 @@ def calibration_error(judged: Sequence[Judged]) -> tuple[float, Interval]:
     if low > 0:
         middle, half = (low + high) / 2, Z95 * float((noise @ np.sign(gaps)).std())
         low, high = max(0.0, min(low, middle - half)), max(high, middle + half)
-    return value, (low, max(high, value))
+    hidden = _hidden(found) / len(judged)
+    low = max(0.0, value - hypot(value - low, hidden))
+    return value, (low, value + hypot(max(high, value) - value, hidden))
+
+
+def _hidden(found: Sequence[Bin]) -> float:
+    """What a bootstrap cannot see: bins without a single error, or without a hit, seem to know no noise.
+
+    Wilson's interval of all of them together says how many could have been otherwise.
+    """
+    distances = []
+    for word in (0.0, 1.0):
+        alike = [
+            one for place in found if {one.right for one in place.judged} == {word} for one in place.judged
+        ]
+        prompts = len({one.prompt for one in alike})
+        if prompts:
+            distances.append(len(alike) * (1 - wilson(prompts, prompts)[0]))
+    return hypot(*distances)
 
 
 def _scale_at(gaps: "Floats", noise: "Floats", value: float, quantile: float) -> float:
