@@ -7,7 +7,7 @@ holds 0, which with few seeds says little.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from cai.evals._intervals import mean_interval
@@ -95,7 +95,7 @@ CLAIMS = (
         start="sl-cai",
     ),
     Claim(
-        says="hard labels train a worse model than soft ones",
+        says="hard labels leave more harm than soft ones",
         sweep="labels",
         first="label=soft",
         then="label=hard",
@@ -123,7 +123,9 @@ def signs(result: dict[str, Any]) -> Iterator[str]:
         steps = [100 * (new - old) for old, new in zip(before["values"], after["values"], strict=True)]
         low, high = mean_interval(steps)
         change = sum(steps) / len(steps)
-        measured = f"{claim.name}: {100 * before['mean']:.1f} to {100 * after['mean']:.1f} %"
+        measured = (
+            f"{claim.name}: {100 * before['mean']:.1f} to {100 * after['mean']:.1f} %{_beside(result, claim)}"
+        )
         verdict = _verdict(claim.sign, low, high)
         yield f"| {claim.says} | {measured} | {change:+.1f} [{low:.1f}, {high:.1f}] | {verdict} |"
 
@@ -134,6 +136,18 @@ def _verdict(sign: int, low: float, high: float) -> str:
     if sign == 0:
         return "**no**: it does"
     return "yes" if (low > 0) == (sign > 0) else "**no**: the other way"
+
+
+def _beside(result: dict[str, Any], claim: Claim) -> str:
+    """What heads the same eval besides: none of harm, help and over-refusal is read without the others."""
+    others = []
+    for name in (HARM, HELP, REFUSALS):
+        one = replace(claim, name=name)
+        before = _line(result, one, claim.first, claim.start or claim.of)["mean"]
+        after = _line(result, one, claim.then, claim.of)["mean"]
+        if name != claim.name and None not in (before, after):
+            others.append(f"{name} {100 * before:.1f} to {100 * after:.1f}")
+    return f" ({', '.join(others)})" if others else ""
 
 
 def _line(result: dict[str, Any], claim: Claim, combination: str, of: str) -> dict[str, Any]:

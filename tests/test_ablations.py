@@ -90,17 +90,23 @@ def test_a_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
             "combination": name,
             "eval": "table",
             "of": "sl-cai",
-            "name": "harmful compliance",
+            "name": measure,
             "group": "",
-            "values": found,
-            "mean": sum(found) / 3,
+            "values": [one * scale for one in found],
+            "mean": scale * sum(found) / 3,
         }
         for name, found in values.items()
+        for measure, scale in ((SIGNS.HARM, 1), (SIGNS.HELP, 2), (SIGNS.REFUSALS, 0))
     ]
     result = {"sweeps": {"labels": {"lines": lines}}}
     monkeypatch.setattr(SIGNS, "CLAIMS", (claim,))
     *_, row = SIGNS.signs(result)
     # Changes of 10, 11 and 9 points: 10 +- 4.3027 * 1 / sqrt(3).
-    assert row == ("| soft is better | harmful compliance: 20.0 to 30.0 % | +10.0 [7.5, 12.5] | yes |")
+    assert row == (
+        "| soft is better | harmful compliance: 20.0 to 30.0 % "
+        "(benign helpfulness 40.0 to 60.0, borderline refusals 0.0 to 0.0) | +10.0 [7.5, 12.5] | yes |"
+    )
     *_, row = SIGNS.ablations(result)
-    assert row == "| labels | label=hard | sl-cai | 30.0 % (20.0-39.0) |  |  |"
+    assert (
+        row == "| labels | label=hard | sl-cai | 30.0 % (20.0-39.0) | 60.0 % (40.0-78.0) | 0.0 % (0.0-0.0) |"
+    )
