@@ -228,17 +228,19 @@ def test_a_claim_of_our_own_is_seen_and_kept(tmp_path: Path) -> None:
 
 
 def test_a_training_is_seen_while_it_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = tmp_path / "sl-cai"
+    folder = tmp_path / "x"
+    folder.mkdir()
+    model = folder / "sl-cai"
     assert trained.under_way(model) is None
     work_folder(model).mkdir()
     assert trained.under_way(model) == "no step yet"
     rows = '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n{"step": 3, "lo'
     (work_folder(model) / METRICS).write_text(rows)
     assert trained.under_way(model) == "step 2, loss 1.5000"
-    assert run(["show", str(tmp_path)]) == 0
+    assert run(["show", str(folder)]) == 0
     words = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["sl-cai", "partial", "step", "2,", "loss", "1.5000"] in words
     claim = Claim(model)
-    assert run(["runs", str(tmp_path.parent)]) == 0
-    assert f"{tmp_path}  1 running" in capsys.readouterr().out.splitlines()
+    assert run(["runs", str(tmp_path)]) == 0
+    assert f"{folder}  1 running" in capsys.readouterr().out.splitlines()
     claim.release()

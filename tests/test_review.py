@@ -152,7 +152,7 @@ def test_a_killed_review_goes_on_where_it_was(folder: Path) -> None:
     # With nothing more to say, the output stays as it is, to the byte.
     before = (folder / "reviewed.jsonl").read_bytes()
     last = reviewing(folder)
-    last.read_until("1 of 2")
+    last.read_until("?: help")
     last.type("\x03")
     assert last.close() == 0
     assert (folder / "reviewed.jsonl").read_bytes() == before
