@@ -5,8 +5,6 @@ import os
 import shutil
 import signal
 import tempfile
-import threading
-from multiprocessing import connection, parent_process
 from typing import Any
 
 import torch.distributed as dist
@@ -14,6 +12,7 @@ from torch import multiprocessing
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException, start_processes
 
 from cai.errors import CaiError
+from cai.orphans import die_with_parent
 from cai.training.distributed import Group
 from cai.training.fsdp import Sharded
 from cai.training.job import Job, carry_out, join
@@ -108,7 +107,7 @@ def _died(rank: int, how: str) -> CaiError:
 
 
 def _work(rank: int, job: Job, model: Any, count: int, meeting: str, queue: Any) -> None:
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     join(job.on_gpu, init_method=meeting, rank=rank, world_size=count)
 
     def report(*said: Any) -> None:
@@ -126,11 +125,3 @@ def _work(rank: int, job: Job, model: Any, count: int, meeting: str, queue: Any)
         queue.put(error)
     # Not after any other error: the rest may be in the midst of something that this would wait for.
     dist.destroy_process_group()
-
-
-def _die_with_parent() -> None:
-    """A worker whose parent was killed would go on writing beside the run that takes its place."""
-    parent = parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
