@@ -92,7 +92,9 @@ if __name__ == "__main__":
             >> model("answer")
             >> Ask(name="ask_critique", kept="answer_text", request=PLAN["critique"], input_batch_size=BATCH)
             >> model("critique")
-            >> Ask(name="ask_revision", kept="critique_text", request=PLAN["revision"], input_batch_size=BATCH)
+            >> Ask(
+                name="ask_revision", kept="critique_text", request=PLAN["revision"], input_batch_size=BATCH
+            )
             >> model("revise")
         )
     made = pipeline.run(use_cache=False)["default"]["train"]

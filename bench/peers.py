@@ -5,7 +5,7 @@ from typing import Any
 
 
 def trainers(train: dict[str, Any], ppo: dict[str, Any]) -> Iterator[str]:
-    """cai's trainer against TRL's, rounds interleaved: how many times its rows, and what share of its memory."""
+    """cai's trainer against TRL's, rounds interleaved: times its rows, and the share of its memory."""
     newest, last = (one["versions"]["trl"]["trl"] for one in (train, ppo))
     yield "| training | rows per CPU-second, times TRL's | wall time | peak memory, of TRL's | aim |"
     yield "|---|---|---|---|---|"
@@ -20,9 +20,13 @@ def trainers(train: dict[str, Any], ppo: dict[str, Any]) -> Iterator[str]:
 def pipelines(peer: dict[str, Any]) -> Iterator[str]:
     """cai's command against distilabel's pipeline."""
     versions, rounds = peer["versions"], peer["rounds"]
-    yield f"| distilabel {versions['distilabel']} over cai, vLLM {versions['vllm']} | median (least to most) |"
+    pair = f"distilabel {versions['distilabel']} over cai, vLLM {versions['vllm']}"
+    yield f"| {pair} | median (least to most) |"
     yield "|---|---|"
-    for what, name in (("seconds", "seconds from the command to the last row"), ("cpu_seconds", "CPU-seconds")):
+    for what, name in (
+        ("seconds", "seconds from the command to the last row"),
+        ("cpu_seconds", "CPU-seconds"),
+    ):
         ratio = peer["ratio"][what]
         yield f"| {name} | {ratio['median']:.2f}x ({ratio['least']:.2f}-{ratio['most']:.2f}) |"
     last = rounds[-1]
@@ -32,7 +36,9 @@ def pipelines(peer: dict[str, Any]) -> Iterator[str]:
 
 
 def _row(name: str, ratio: dict[str, dict[str, float]], aim: str) -> str:
-    return f"| {name} | {_times(ratio['cpu'])} | {_times(ratio['wall'])} | {_share(ratio['memory'])} | {aim} |"
+    return (
+        f"| {name} | {_times(ratio['cpu'])} | {_times(ratio['wall'])} | {_share(ratio['memory'])} | {aim} |"
+    )
 
 
 def _times(spread: dict[str, float]) -> str:

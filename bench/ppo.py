@@ -72,7 +72,9 @@ def took(python: str, side: str, job: dict[str, Any]) -> Any:
     alone = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(HERE.parent)}
     command = [python, str(HERE / f"ppo_{side}.py"), json.dumps(job)]
     with tempfile.TemporaryDirectory() as scratch:
-        done = subprocess.run(command, cwd=scratch, env={**os.environ, **alone}, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=scratch, env={**os.environ, **alone}, capture_output=True, text=True
+        )
     if done.returncode:
         sys.exit(f"{side} failed:\n{done.stderr[-4000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -85,7 +87,7 @@ def write(options: argparse.Namespace, rounds: dict[str, list[dict[str, Any]]]) 
         return {"ratio": ratios, "bar": BAR, "met": ratios["cpu"]["median"] >= BAR, "rounds": some}
 
     result = {
-        "what": "answers sampled and learned from per CPU-second of cai over TRL 1.12, peak memory over TRL's",
+        "what": "answers sampled and learned from per CPU-second of cai over TRL 1.12, and peak memory",
         "command": f"python bench/ppo.py {' '.join(sys.argv[1:])}",
         "cases": {name: summary(some) for name, some in rounds.items()},
         "model": "Llama, 4 layers of 192, 8192 words, float32, random weights; one thread",

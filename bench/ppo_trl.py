@@ -1,4 +1,4 @@
-"""TRL's side of bench/ppo.py: one job, one process, one line of JSON. Runs in an environment with TRL 1.12."""
+"""TRL's side of bench/ppo.py: one job, one process, one line of JSON. Needs TRL 1.12."""
 
 import json
 import resource

@@ -278,7 +278,11 @@ def test_a_critique_under_an_unknown_principle_is_an_error() -> None:
             {"constitution": "harmles"},
             "t constitution: no constitution is called 'harmles'; did you mean 'harmless'?",
         ),
-        (Revise, {"constitution": "harmless", "rounds": -1}, "t: 'rounds' is -1; write 0 or a number above it"),
+        (
+            Revise,
+            {"constitution": "harmless", "rounds": -1},
+            "t: 'rounds' is -1; write 0 or a number above it",
+        ),
         (
             Revise,
             {"constitution": "harmless", "critique": "no"},
