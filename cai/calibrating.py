@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import exp, log
+from math import log
 
 from cai.annotations import CERTAIN
 from cai.calibration import Calibration, Method
@@ -12,6 +12,7 @@ from cai.evals._judging import ERROR, verdicts_of
 from cai.evals._pairs import judged
 from cai.evals._reliability import Judged, calibration_error
 from cai.gold import Gold
+from cai.logistic import sigmoid
 from cai.records import Comparison
 
 _HALVINGS = 64
@@ -100,7 +101,7 @@ def _slope(judged: Sequence[Judged]) -> float:
 
     def falling(slope: float) -> bool:
         """Whether the loss still falls at this slope; it is convex."""
-        return sum(x * (target - _sigmoid(slope * x)) for x in odds) > 0
+        return sum(x * (target - sigmoid(slope * x)) for x in odds) > 0
 
     if not falling(0.0):
         return 0.0
@@ -139,7 +140,3 @@ def _knots(judged: Sequence[Judged]) -> Iterable[tuple[float, float]]:
         yield least, share
         if greatest > least:
             yield greatest, share
-
-
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + exp(-x)) if x >= 0 else exp(x) / (1 + exp(x))

@@ -9,6 +9,7 @@ from math import exp, log, sqrt, tanh
 from statistics import pstdev
 
 from cai.evals._intervals import Interval, student, totals
+from cai.logistic import sigmoid
 
 _ROUNDS = 50
 _TOLERANCE = 1e-10
@@ -39,11 +40,11 @@ def at_equal_length(meetings: Sequence[Meeting]) -> tuple[float, Interval]:
     inverse = _inverse([*games, *_PRIOR], a, b)
     sums = totals((one.prompt, _slope((game,), a, b)) for one, game in zip(meetings, games, strict=True))
     if len(sums) < 2:
-        return _sigmoid(a), (0.0, 1.0)
+        return sigmoid(a), (0.0, 1.0)
     # The first entry of inverse * (sum of outer products) * inverse.
     spread = sum((inverse[0] * one + inverse[1] * other) ** 2 for one, other in sums)
     half = student(len(sums) - 1) * sqrt(spread * len(sums) / (len(sums) - 1))
-    return _sigmoid(a), (_sigmoid(a - half), _sigmoid(a + half))
+    return sigmoid(a), (sigmoid(a - half), sigmoid(a + half))
 
 
 def _fit(games: Sequence[Game]) -> tuple[float, float]:
@@ -73,7 +74,7 @@ def _likelihood(games: Sequence[Game], a: float, b: float) -> float:
 
 
 def _slope(games: Sequence[Game], a: float, b: float) -> tuple[float, float]:
-    surprises = [(often * (won - _sigmoid(a + b * term)), term) for term, often, won in games]
+    surprises = [(often * (won - sigmoid(a + b * term)), term) for term, often, won in games]
     return sum(one for one, _ in surprises), sum(one * term for one, term in surprises)
 
 
@@ -81,14 +82,10 @@ def _inverse(games: Sequence[Game], a: float, b: float) -> tuple[float, float, f
     """The inverse [[first, mixed], [mixed, last]] of the information."""
     weights = []
     for term, often, _ in games:
-        chance = _sigmoid(a + b * term)
+        chance = sigmoid(a + b * term)
         weights.append((often * chance * (1 - chance), term))
     whole = sum(one for one, _ in weights)
     mixed = sum(one * term for one, term in weights)
     last = sum(one * term * term for one, term in weights)
     ground = whole * last - mixed * mixed
     return last / ground, -mixed / ground, whole / ground
-
-
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + exp(-x)) if x >= 0 else exp(x) / (1 + exp(x))
