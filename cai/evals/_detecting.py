@@ -12,7 +12,7 @@ from cai.errors import RowError
 from cai.evals import Number, VerdictRow
 from cai.evals._bootstrap import bootstrap
 from cai.evals._intervals import totals
-from cai.evals._shares import by, share
+from cai.evals._shares import by, prompts_of, share
 from cai.judges import Unreadable
 from cai.records import Messages, Record, Scalar, Turn
 from cai.stages import Asking, together
@@ -99,7 +99,7 @@ def counted(
     name, kind, labels = measure
     some = [row for row in readable(rows) if row["kind"] == kind]
     hits = [row["says"] in labels for row in some]
-    return share(name + suffix, of, hits, group, [str(row["prompt"]) for row in some])
+    return share(name + suffix, of, hits, group, prompts_of(some))
 
 
 def by_name(detectors: Sequence[Appointed], rows: Sequence[VerdictRow]) -> Mapping[str, list[VerdictRow]]:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from cai.evals import Number, VerdictRow
 from cai.evals._intervals import added
 from cai.evals._pairs import UNKNOWN
-from cai.evals._reliability import Judged, bins, calibration_error
-from cai.evals._shares import by, mean, share
+from cai.evals._reliability import Judged, bins, calibration_error, won
+from cai.evals._shares import by, mean, prompts_of, share
 
 ONE_ORDER = "judge right, one order"
 BOTH_ORDERS = "judge right, both orders"
@@ -34,9 +34,11 @@ def against_gold(of: str, rows: Sequence[VerdictRow]) -> Iterator[Number]:
     decided = _decided(rows)
     yield from _right(of, decided)
     yield from _calibration(of, decided)
-    yield share("pairs of equal truth", of, [row["better"] == "tie" for row in rows], prompts=_prompts(rows))
     yield share(
-        "pairs without a truth", of, [row["better"] == UNKNOWN for row in rows], prompts=_prompts(rows)
+        "pairs of equal truth", of, [row["better"] == "tie" for row in rows], prompts=prompts_of(rows)
+    )
+    yield share(
+        "pairs without a truth", of, [row["better"] == UNKNOWN for row in rows], prompts=prompts_of(rows)
     )
     yield from right_by("principle", of, rows)
 
@@ -52,9 +54,9 @@ def _right(of: str, decided: Sequence[VerdictRow], group: str = "") -> Iterator[
     if read or not group:
         hits = [_to_better(row, key) > 0.5 for key in ("p_one_first", "p_one_second") for row in read]
         # Both readings of a pair stand under its prompt.
-        yield share(ONE_ORDER, of, hits, group, _prompts(read) * 2)
+        yield share(ONE_ORDER, of, hits, group, prompts_of(read) * 2)
     averaged = [_to_better(row, "p_one") > 0.5 for row in decided]
-    yield share(BOTH_ORDERS, of, averaged, group, _prompts(decided))
+    yield share(BOTH_ORDERS, of, averaged, group, prompts_of(decided))
 
 
 def _decided(rows: Sequence[VerdictRow]) -> list[VerdictRow]:
@@ -67,7 +69,7 @@ def _calibration(of: str, decided: Sequence[VerdictRow]) -> Iterator[Number]:
         return
     value, (low, high) = calibration_error(judged)
     yield Number(name=ERROR, of=of, value=value, low=low, high=high, n=len(judged))
-    brier = mean(BRIER, of, [(1 - one.p) ** 2 for one in judged], prompts=_prompts(decided))
+    brier = mean(BRIER, of, [(1 - one.p) ** 2 for one in judged], prompts=prompts_of(decided))
     yield replace(brier, low=max(0.0, brier.low))
     for at, place in enumerate(bins(judged), start=1):
         prompts = [one.prompt for one in place.judged]
@@ -91,7 +93,7 @@ def order_effects(of: str, rows: Sequence[VerdictRow]) -> Iterator[Number]:
     read = [row for row in rows if "p_one_first" in row]
     if not read:
         return
-    prompts = _prompts(read)
+    prompts = prompts_of(read)
     biases = [(float(row["p_one_first"]) - float(row["p_one_second"])) / 2 for row in read]
     yield mean(BIAS_BEFORE, of, biases, prompts=prompts)
     # Each pair's averaged verdict counts once with the one answer first and once with the other.
@@ -99,9 +101,9 @@ def order_effects(of: str, rows: Sequence[VerdictRow]) -> Iterator[Number]:
     yield share(DISAGREE, of, [_disagree(row) for row in read], prompts=prompts)
     split = [row for row in read if _disagree(row)]
     firsts = [float(row["p_one_first"]) > float(row["p_one_second"]) for row in split]
-    yield share("first wins, orders disagree", of, firsts, prompts=_prompts(split))
+    yield share("first wins, orders disagree", of, firsts, prompts=prompts_of(split))
     for principle, some in _groups("principle", read):
-        yield share(DISAGREE, of, [_disagree(row) for row in some], principle, _prompts(some))
+        yield share(DISAGREE, of, [_disagree(row) for row in some], principle, prompts_of(some))
 
 
 def favours(of: str, rows: Sequence[VerdictRow]) -> Iterator[Number]:
@@ -119,12 +121,12 @@ def _favoured(of: str, rows: Sequence[VerdictRow], what: str, holder: Holder) ->
     held = [row for row in rows if holder(row)]
     if not held:
         return
-    yield share(f"{what} wins", of, [_won(row, holder) for row in held], prompts=_prompts(held))
+    yield share(f"{what} wins", of, [_won(row, holder) for row in held], prompts=prompts_of(held))
     found: dict[str, Number] = {}
     for truth in ("better", "worse", "equal"):
         some = [row for row in held if _truth(row, holder) == truth]
         hits = [_won(row, holder) for row in some]
-        found[truth] = share(f"{what} wins", of, hits, f"truly {truth}", _prompts(some))
+        found[truth] = share(f"{what} wins", of, hits, f"truly {truth}", prompts_of(some))
     yield from (number for number in found.values() if number.n)
     better, worse = found["better"], found["worse"]
     if better.n and worse.n:
@@ -152,9 +154,8 @@ def _own(row: VerdictRow) -> str:
 
 
 def _won(row: VerdictRow, holder: Holder) -> float:
-    """Whether more than half names the holder; an exact half is half a win."""
-    p = float(row["p_one"]) if holder(row) == "one" else 1 - float(row["p_one"])
-    return 1.0 if p > 0.5 else 0.5 if p == 0.5 else 0.0
+    p = float(row["p_one"])
+    return won(p if holder(row) == "one" else 1 - p)
 
 
 def _to_better(row: VerdictRow, key: str) -> float:
@@ -169,7 +170,3 @@ def _groups(key: str, rows: Sequence[VerdictRow]) -> list[tuple[str, list[Verdic
     """The rows by what is under a key, if that is not the same in all."""
     found = sorted(by(key, rows).items())
     return found if len(found) > 1 else []
-
-
-def _prompts(rows: Sequence[VerdictRow]) -> list[str]:
-    return [str(row["prompt"]) for row in rows]

@@ -26,6 +26,11 @@ _HALVINGS = 40
 _DIGITS = 9
 
 
+def won(p: float) -> float:
+    """Whether more than half names it; an exact half is half a win."""
+    return 1.0 if p > 0.5 else 0.5 if p == 0.5 else 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judged:
     """One verdict against the truth: `p` is the probability it gives to the better of two answers."""
@@ -40,7 +45,7 @@ class Judged:
 
     @property
     def right(self) -> float:
-        return 1.0 if self.p > 0.5 else 0.5 if self.p == 0.5 else 0.0
+        return won(self.p)
 
 
 @dataclass(frozen=True, kw_only=True)

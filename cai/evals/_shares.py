@@ -29,6 +29,11 @@ def mean(
     return Number(name=name, of=of, value=value, low=low, high=high, n=len(values), group=group)
 
 
+def prompts_of(rows: Iterable[VerdictRow]) -> list[str]:
+    """The prompt of each row."""
+    return [str(row["prompt"]) for row in rows]
+
+
 def by(key: str, rows: Iterable[VerdictRow]) -> dict[str, list[VerdictRow]]:
     """Rows by the text under a key, in the order in which the texts first occur."""
     found: dict[str, list[VerdictRow]] = {}

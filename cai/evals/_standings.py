@@ -11,7 +11,7 @@ from cai.evals._bradley_terry import SCALE, strengths
 from cai.evals._intervals import totals
 from cai.evals._judging import order_effects
 from cai.evals._length_control import Meeting, at_equal_length
-from cai.evals._shares import share
+from cai.evals._shares import prompts_of, share
 
 WIN_RATE = "win rate"
 ELO = "Elo"
@@ -118,7 +118,7 @@ def _wins(game: Game, count: int) -> list[float]:
 def _judging(rows: Sequence[VerdictRow]) -> Iterator[Number]:
     """What the judge did with the meetings, all pairs of models together."""
     of = str(rows[0]["judge"]) if rows else ""
-    prompts = [str(row["prompt"]) for row in rows]
+    prompts = prompts_of(rows)
     for outcome in ("identical", "unreadable"):
         yield share(f"{outcome} meetings", of, [row["outcome"] == outcome for row in rows], prompts=prompts)
     yield from order_effects(of, rows)

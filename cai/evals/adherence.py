@@ -11,7 +11,7 @@ from cai.constitution import Constitution, Principle
 from cai.errors import RowError
 from cai.evals import Number, VerdictRow
 from cai.evals._detecting import UNREADABLE, answer_of
-from cai.evals._shares import by, mean, share
+from cai.evals._shares import by, mean, prompts_of, share
 from cai.frames import ReviewFrames, default_review
 from cai.judges import Unreadable
 from cai.questions import Opinion, Question, Questioning
@@ -187,12 +187,12 @@ def _numbers(of: str, rows: Sequence[VerdictRow]) -> list[Number]:
 
 def _kept(name: str, of: str, rows: Sequence[VerdictRow], group: str = "", says: str = "says") -> Number:
     read = [row for row in rows if row[says] != UNREADABLE]
-    return share(name, of, [row[says] == "kept" for row in read], group, _prompts(read))
+    return share(name, of, [row[says] == "kept" for row in read], group, prompts_of(read))
 
 
 def _fired(of: str, critiques: Sequence[VerdictRow], way: str = "", group: str = "") -> Number:
     fired = [bool(row["fired"]) for row in critiques]
-    return share(f"critique found fault{way}", of, fired, group, _prompts(critiques))
+    return share(f"critique found fault{way}", of, fired, group, prompts_of(critiques))
 
 
 def _bought(of: str, revisions: Sequence[VerdictRow], way: str = "", group: str = "") -> list[Number]:
@@ -202,9 +202,5 @@ def _bought(of: str, revisions: Sequence[VerdictRow], way: str = "", group: str 
     return [
         _kept(f"kept before{way}", of, both, group, "before_says"),
         _kept(f"kept after{way}", of, both, group),
-        mean(f"gained{way}", of, gained, group, _prompts(both)),
+        mean(f"gained{way}", of, gained, group, prompts_of(both)),
     ]
-
-
-def _prompts(rows: Sequence[VerdictRow]) -> list[str]:
-    return [str(row["prompt"]) for row in rows]

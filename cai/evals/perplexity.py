@@ -11,7 +11,7 @@ from cai.evals import Number, VerdictRow
 from cai.evals._bootstrap import bootstrap
 from cai.evals._detecting import answer_of
 from cai.evals._intervals import totals
-from cai.evals._shares import by, mean, share
+from cai.evals._shares import by, mean, prompts_of, share
 from cai.records import Record
 from cai.stages import Asking
 from cai.stages.likelihood import by_key
@@ -105,9 +105,8 @@ class Perplexity:
             )
         if self.drift and scored:
             apart = [float(row["own"]) - float(row["logp"]) for row in scored]
-            prompts = [str(row["prompt"]) for row in scored]
             numbers.append(_ratio("drift per token", of, scored, apart))
-            numbers.append(mean("drift per answer", of, apart, prompts=prompts))
+            numbers.append(mean("drift per answer", of, apart, prompts=prompts_of(scored)))
         for why in (TRUNCATED, UNANSWERED):
             left_out = [row.get("left_out") == why for row in rows]
             numbers.append(share(f"left out: {why}", of, left_out))
