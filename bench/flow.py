@@ -22,15 +22,16 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from _watched import Watched, bare, replies, uncached
+
 from cai.config import build
 from cai.constitution import load
-from cai.engines import Options, Reply, Request, Score
+from cai.engines import Options, Request, Score
 from cai.engines.vllm import Vllm
 from cai.few_shots import ReviewShots
 from cai.model_folder import resolve
@@ -44,115 +45,6 @@ from cai.stages.revise import Revise
 RESULTS = Path(__file__).parent / "results"
 SHOTS = Path("prompts/few-shots/critique.jsonl")
 WINDOW = 4096
-
-
-@dataclass(kw_only=True)
-class Asked:
-    """A request as vLLM had it: its token ids, its parameters, and the request whose answer it waited for."""
-
-    ids: list[int]
-    params: Any
-    after: int | None
-    new: int = 0
-
-
-class Answered(list[tuple[int, Reply]]):
-    """Replies that say which of them is being looked at."""
-
-    def __init__(self, replies: Iterable[tuple[int, Reply]], look: Callable[[int | None], None]) -> None:
-        super().__init__(replies)
-        self._look = look
-
-    def __iter__(self) -> Iterator[tuple[int, Reply]]:
-        for pair in super().__iter__():
-            self._look(pair[0])
-            yield pair
-        self._look(None)
-
-
-class Watched:
-    """A session that counts the engine's steps and, when asked to, notes its requests."""
-
-    def __init__(self, session: Any) -> None:
-        self.session = session
-        self.engine = session._vllm
-        self.steps = 0
-        self.asked: list[Asked] | None = None
-        self._now: int | None = None
-        self._first: dict[int, int] = {}
-        self._step, self._add = self.engine.step, self.engine.add_request
-        self.engine.step, self.engine.add_request = self.step, self.add
-
-    @property
-    def capacity(self) -> int:
-        return int(self.session.capacity)
-
-    def step(self) -> Any:
-        self.steps += 1
-        outputs = self._step()
-        if self.asked is not None:
-            for output in outputs:
-                if output.finished:
-                    self.asked[self._names[output.request_id]].new = len(output.outputs[0].token_ids)
-        return outputs
-
-    def add(self, name: str, prompt: Any, params: Any, **others: Any) -> Any:
-        if self.asked is not None:
-            self._names[name] = len(self.asked)
-            after = None if self._now is None else self._first[self._now]
-            self._first.setdefault(int(name.partition("-")[0]), len(self.asked))
-            self.asked.append(Asked(ids=list(prompt["prompt_token_ids"]), params=params.clone(), after=after))
-        return self._add(name, prompt, params, **others)
-
-    def record(self) -> list[Asked]:
-        """Note what is asked from now on, in the list that is returned."""
-        self.asked, self._names, self._first = [], {}, {}
-        return self.asked
-
-    def submit(self, ticket: int, request: Request) -> None:
-        self.session.submit(ticket, request)
-
-    def poll(self) -> Sequence[tuple[int, Reply]]:
-        def look(ticket: int | None) -> None:
-            self._now = ticket
-
-        return Answered(self.session.poll(), look)
-
-    def fresh(self) -> None:
-        """Forget cached prefixes and the count of steps."""
-        assert self.engine.reset_prefix_cache()
-        self.steps = 0
-
-
-def bare(watched: Watched, asked: list[Asked], *, chained: bool) -> None:
-    """Nothing but add_request and step, over the requests of a recorded run."""
-    from vllm import TokensPrompt
-
-    next_of: dict[int | None, list[int]] = defaultdict(list)
-    for at, one in enumerate(asked):
-        next_of[one.after if chained else None].append(at)
-
-    def add(numbers: Iterable[int]) -> None:
-        for at in numbers:
-            one = asked[at]
-            watched.engine.add_request(
-                f"{at}-bare", TokensPrompt(prompt_token_ids=one.ids), exactly(one.params, one.new)
-            )
-
-    add(next_of[None])
-    while watched.engine.has_unfinished_requests():
-        for output in watched.engine.step():
-            if output.finished:
-                add(next_of[int(output.request_id.partition("-")[0])] if chained else ())
-
-
-def exactly(params: Any, new: int) -> Any:
-    """The same parameters, made to write just `new` tokens."""
-    params = params.clone()
-    params.max_tokens, params.ignore_eos = new, True
-    params.stop, params.stop_token_ids, params.detokenize = [], [], False
-    params._all_stop_token_ids = set()
-    return params
 
 
 def chain(folder: Path, constitution: Any, shots_file: Path, watched: Watched, rounds: int) -> list[Link]:
@@ -323,15 +215,6 @@ def exactness(options: argparse.Namespace, watched: Watched, folder: Path) -> di
     return {"rows": len(requests), "largest_difference": worst, "missing": int(missing)}
 
 
-def replies(session: Any, requests: list[Request]) -> list[Reply]:
-    for ticket, request in enumerate(requests):
-        session.submit(ticket, request)
-    found: dict[int, Reply] = {}
-    while finished := session.poll():
-        found.update(finished)
-    return [found[ticket] for ticket in range(len(requests))]
-
-
 def start(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of `cai generate` for one answer of one token, in a process of its own, against its parts."""
     seconds: dict[str, list[float]] = defaultdict(list)
@@ -428,8 +311,7 @@ def main() -> None:
     for part in options.parts:
         print(part, flush=True)
         if part == "caching":
-            again = replace(engine, cache=options.cache)
-            other = uncached_session(again, folder)
+            other = uncached(engine, folder)
             result[part] = caching(options, watched, Watched(other))
             other.close()
         elif part == "exactness":
@@ -441,12 +323,6 @@ def main() -> None:
         write(options, result)
     session.close()
     shutil.rmtree(work)
-
-
-def uncached_session(engine: Vllm, folder: Path) -> Any:
-    from cai.engines._vllm import VllmSession
-
-    return VllmSession(engine, folder, {**engine._arguments(folder, True, 0), "enable_prefix_caching": False})
 
 
 def write(options: argparse.Namespace, result: dict[str, Any]) -> None:

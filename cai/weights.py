@@ -1,10 +1,11 @@
-"""What a model folder is, as one digest: config, tokenizer and weights. No torch."""
+"""What a model folder or a chat template is, as one digest. No torch."""
 
 from hashlib import sha256
 from pathlib import Path
 
 from cai.adapter import base_of, is_adapter
 from cai.errors import CaiError
+from cai.records import digest
 
 NAMED = (
     "config.json",
@@ -22,6 +23,11 @@ NAMED = (
 SHORT = 12  # digits of a digest that label a reply
 WHOLE_UP_TO = 1 << 30
 SAMPLES, SAMPLE_BYTES = 64, 1 << 20
+
+
+def template_digest(chat_template: Path | None) -> str | None:
+    """The digest of a chat template's text, None where the tokenizer's own is used."""
+    return digest(chat_template.read_text(encoding="utf-8")) if chat_template else None
 
 
 def weights_digest(folder: str | Path) -> str:

@@ -52,11 +52,11 @@ class VllmSession:
         global _open_sessions
         self._tokenizer = load_tokenizer(folder, engine.chat_template)
         with _as_before(), _start_errors(engine.model):
-            self._vllm = LLMEngine.from_engine_args(EngineArgs(**arguments))
+            self.vllm = LLMEngine.from_engine_args(EngineArgs(**arguments))
         _open_sessions += 1
         if engine.threads:
             torch.set_num_threads(engine.threads)
-        config = self._vllm.vllm_config
+        config = self.vllm.vllm_config
         self._window = config.model_config.max_model_len
         self._tied = bool(getattr(config.model_config.hf_text_config, "tie_word_embeddings", False))
         cache = config.cache_config
@@ -101,7 +101,7 @@ class VllmSession:
         while self._refused:
             replies.append(self._refused.popleft())
         while self._parts and not replies:
-            for output in self._vllm.step():
+            for output in self.vllm.step():
                 if output.finished:
                     replies.extend(self._take(output))
         return replies
@@ -114,9 +114,9 @@ class VllmSession:
         if self._parts:
             raise CaiError("weights cannot change while requests are in flight", next="poll until all are in")
         named = _with_head(weights) if self._tied else iter(weights)
-        self._vllm.collective_rpc("reload_weights", kwargs={"weights_iterator": named})
+        self.vllm.collective_rpc("reload_weights", kwargs={"weights_iterator": named})
         # What is cached was computed with the old weights.
-        if not self._vllm.reset_prefix_cache():
+        if not self.vllm.reset_prefix_cache():
             raise RuntimeError("vLLM kept keys and values of the old weights")
         self._model, self._weights = name, digest
 
@@ -145,8 +145,8 @@ class VllmSession:
         self._parts.clear()
         _open_sessions -= 1
         with _groups_kept() if _open_sessions else nullcontext():
-            self._vllm.engine_core.shutdown()
-        del self._vllm
+            self.vllm.engine_core.shutdown()
+        del self.vllm
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -163,11 +163,11 @@ class VllmSession:
         for at, (part, ids, params) in enumerate(asked):
             name = f"{ticket.number}-{at}"
             try:
-                inner = self._vllm.add_request(
+                inner = self.vllm.add_request(
                     name, TokensPrompt(prompt_token_ids=list(ids)), params, lora_request=self._lora
                 )
             except ValueError as error:
-                self._vllm.abort_request(added, internal=True)
+                self.vllm.abort_request(added, internal=True)
                 for other in range(at):
                     del self._parts[f"{ticket.number}-{other}"]
                 raise Unanswerable(f"vllm refuses it: {error}") from error

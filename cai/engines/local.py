@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cai.chat import load_tokenizer
 from cai.config import execution, key
 from cai.model_folder import resolve
-from cai.records import digest
-from cai.weights import SHORT, weights_digest
+from cai.weights import SHORT, template_digest, weights_digest
 
 if TYPE_CHECKING:
     from cai.engines._reward_session import RewardSession
@@ -67,11 +66,10 @@ class Local:
         """The kind of engine is part of it: under one seed, other engines sample other texts from the same
         model.
         """
-        template = self.chat_template
         return {
             "engine": "local",
             "model": self.model,
             "weights": weights_digest(resolve(self.model)),
             "dtype": self.dtype,
-            "chat_template": digest(template.read_text(encoding="utf-8")) if template else None,
+            "chat_template": template_digest(self.chat_template),
         }

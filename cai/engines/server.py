@@ -13,6 +13,7 @@ from cai.config import execution, key
 from cai.errors import CaiError
 from cai.model_folder import TOKENIZER_FILES, tokenizer_folder
 from cai.records import digest
+from cai.weights import template_digest
 
 if TYPE_CHECKING:
     from cai.engines._server_plan import Way
@@ -95,12 +96,11 @@ class Server:
 
     def identity(self) -> dict[str, Any]:
         """The weights are known by name only: whoever serves them answers for them."""
-        template = self.chat_template
         return {
             "engine": "server",
             "model": self.model,
             "tokenizer": _digest(tokenizer_folder(self.tokenizer)) if self.tokenizer else None,
-            "chat_template": digest(template.read_text(encoding="utf-8")) if template else None,
+            "chat_template": template_digest(self.chat_template),
         }
 
     def _way(self) -> "Callable[[int | None], Way]":

@@ -14,7 +14,7 @@ from cai.config import execution, key
 from cai.errors import CaiError
 from cai.model_folder import resolve
 from cai.records import digest
-from cai.weights import weights_digest
+from cai.weights import template_digest, weights_digest
 
 if TYPE_CHECKING:
     from cai.engines._vllm import VllmSession
@@ -75,7 +75,7 @@ class Vllm:
         on_cpu = prepare()
         with _import_errors():
             from cai.engines._vllm import VllmSession
-        return VllmSession(self, resolve(self.model), self._arguments(base, on_cpu, rank))
+        return VllmSession(self, resolve(self.model), self.arguments(base, on_cpu=on_cpu, rank=rank))
 
     def parts(self) -> tuple[Path, Path | None]:
         """The folders of the model and the adapter; a model that is an adapter itself stands on its base."""
@@ -87,8 +87,8 @@ class Vllm:
             raise CaiError(twice, next="leave 'adapter' out")
         return base_of(folder), folder
 
-    def _arguments(self, folder: Path, on_cpu: bool, rank: int) -> dict[str, Any]:
-        """What vLLM's engine is made with."""
+    def arguments(self, folder: Path, *, on_cpu: bool, rank: int) -> dict[str, Any]:
+        """What vLLM's engine is made with, for a model's folder and adapters of a rank (0: none)."""
         arguments: dict[str, Any] = {
             "model": str(folder),
             "dtype": self.dtype,
@@ -119,14 +119,13 @@ class Vllm:
         return arguments
 
     def identity(self) -> dict[str, Any]:
-        template = self.chat_template
         return {
             "engine": "vllm",
             "model": self.model,
             "weights": self.weights(),
             "dtype": self.dtype,
             "window": self.window,
-            "chat_template": digest(template.read_text(encoding="utf-8")) if template else None,
+            "chat_template": template_digest(self.chat_template),
         }
 
     def weights(self) -> str:
