@@ -39,6 +39,11 @@ def journal_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.partial")
 
 
+def redo(name: str) -> str:
+    """How a step is made anew, said for whoever may have asked: only a recipe has several steps to name."""
+    return f"--redo (of cai run: --redo {name})"
+
+
 def is_complete(path: Path, identity: Mapping[str, Any]) -> bool:
     """Whether nothing is left to do for this output.
 
@@ -69,7 +74,7 @@ def _is_complete(path: Path, identity: Mapping[str, Any]) -> bool:
         return False
     if found["identity"] != (wanted := manifest.plain(identity)):
         changed = manifest.difference(found["identity"], wanted)
-        raise CaiError(f"{path} was made with {changed}", next=f"start a new run, or --redo {name_of(path)}")
+        raise CaiError(f"{path} was made with {changed}", next=f"start a new run, or {redo(name_of(path))}")
     return bool(found["complete"]) and _stands(path, found["files"])
 
 
@@ -108,7 +113,7 @@ def _stands(path: Path, files: Mapping[str, Mapping[str, Any]]) -> bool:
         if not part.exists():
             return False
         if part.stat().st_size != described["bytes"]:
-            next_step = f"put the old one back, or --redo {name_of(path)}"
+            next_step = f"put the old one back, or {redo(name_of(path))}"
             raise CaiError("this file was changed after cai made it", where=str(part), next=next_step)
     return True
 

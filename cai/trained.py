@@ -11,6 +11,7 @@ from cai import manifest
 from cai.claim import Claim
 from cai.errors import CaiError
 from cai.mix import mixed
+from cai.runs import redo
 from cai.steps import TrainStep, model_of
 
 NOTE = "cai.json"
@@ -28,7 +29,7 @@ def is_complete(folder: Path, identity: Mapping[str, Any]) -> bool:
     plain = manifest.plain(identity)
     if made["identity"] != plain:
         changed = f"was made with {manifest.difference(made['identity'], plain)}"
-        raise CaiError(f"{folder} {changed}", next=f"start a new run, or --redo {folder.name}")
+        raise CaiError(f"{folder} {changed}", next=f"start a new run, or {redo(folder.name)}")
     return True
 
 

@@ -91,7 +91,7 @@ def test_what_was_made_with_other_options_is_not_gone_on_with(capsys: pytest.Cap
     assert run(again) == 1
     assert capsys.readouterr().err == (
         "error: out.jsonl was made with other settings (stage temperature: 1.0 -> 0.5); "
-        "start a new run, or --redo out\n"
+        "start a new run, or --redo (of cai run: --redo out)\n"
     )
     assert run([*again, "--redo"]) == 0
     assert capsys.readouterr().err.startswith("out.jsonl: 3 rows, ")

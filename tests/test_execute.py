@@ -125,7 +125,7 @@ def test_an_edited_constitution_is_named_and_redo_makes_what_hangs_on_it(
     assert go() == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
         "error: runs/x/critiques.jsonl was made with another constitution (principle 'no-harm' changed); "
-        "start a new run, or --redo critiques"
+        "start a new run, or --redo (of cai run: --redo critiques)"
     )
     assert Counted.asked == []
     assert go("--redo", "critiques", "--redo", "comparisons") == 0
@@ -229,7 +229,7 @@ def test_models_are_trained_once_and_serve_as_engines(
     assert go() == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
         "error: runs/x/sl-cai was made with other settings (training epochs: 2 -> 1); "
-        "start a new run, or --redo sl-cai"
+        "start a new run, or --redo (of cai run: --redo sl-cai)"
     )
     assert go("--redo", "sl-cai") == 0
     assert (folder / "sl-cai" / "model.safetensors").read_bytes() != weights["sl-cai"]

@@ -151,7 +151,7 @@ def test_an_output_is_never_continued_under_another_identity(
     make(path, finish=finish)
     before = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
     said = refused(path, identity)
-    assert said == f"{path} was made with {words}; start a new run, or --redo critiques"
+    assert said == f"{path} was made with {words}; start a new run, or --redo (of cai run: --redo critiques)"
     assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == before
     assert is_complete(path, IDENTITY) is finish
 
@@ -163,7 +163,7 @@ def test_many_changes_are_counted_and_kinds_of_change_joined(tmp_path: Path) -> 
     assert said == (
         f"{path} was made with another constitution and another engine and other inputs and other settings "
         '(stage kind: "critique" -> "x", stage temperature taken out, stage stop taken out, and 5 more); '
-        "start a new run, or --redo a"
+        "start a new run, or --redo (of cai run: --redo a)"
     )
 
 
@@ -203,7 +203,7 @@ def test_an_output_that_was_edited_is_not_taken_for_ours(tmp_path: Path) -> None
     make(path)
     with path.open("a") as file:
         file.write("{}\n")
-    expected = f"{path}: this file was changed after cai made it; put the old one back, or --redo a"
+    expected = f"{path}: this file was changed after cai made it; put the old one back, or --redo (of cai run: --redo a)"
     assert refused(path, IDENTITY) == expected
 
 

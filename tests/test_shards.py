@@ -350,7 +350,7 @@ def test_a_merged_file_of_another_making_stays(shards: Path, capsys: pytest.Capt
     assert run(generate) == 0
     assert refused(capsys, "merge", "r/responses.jsonl") == (
         "r/responses.jsonl was made with other settings (stage seed: 5 -> 0); "
-        "start a new run, or --redo responses"
+        "start a new run, or --redo (of cai run: --redo responses)"
     )
     assert run(["merge", "r/responses.jsonl", "--redo"]) == 0
     Path("r/responses.json").unlink()

@@ -10,7 +10,7 @@ from cai.errors import UsageError
 from cai.training.settings import TrainSettings
 
 
-@click.command(short_help="Train a model on rows: sft, dpo, ...")
+@click.command(short_help="Train a model on rows, by sft, dpo or another objective.")
 @click.argument("objective")
 @click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
 @click.option("--model", required=True, metavar="MODEL", help="Model folder, hub name, or 'organism'.")
