@@ -19,7 +19,7 @@ from cai.claim import Claim
 from cai.errors import CaiError
 from cai.journal import writing
 from cai.shards import Place, Shard, places_of, read_places, shards_of
-from cai.whole_file import WholeFile, sync_folder
+from cai.whole_file import WholeFile, sync
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def merge(output: Path, shards: Sequence[Path] = (), *, redo: bool = False) -> b
             # The files are ours from the first byte on.
             manifest.write(output, {**manifest.begun(identity), "made_by": _made_by(parts)})
             files = _write(output, parts)
-            sync_folder(output.parent)
+            sync(output.parent)
             runs.finish(output, _described(parts), files)
             runs.journal_of(output).unlink(missing_ok=True)
     finally:

@@ -26,7 +26,7 @@ from cai.journal import Entry, Journal, Tally, Tokens, writing
 from cai.records import Reject
 from cai.rows import encode
 from cai.shards import name_of, place_line, places_of
-from cai.whole_file import WholeFile, sync_folder
+from cai.whole_file import WholeFile, sync
 
 # How much of a run the kernel may still hold in memory when the power goes.
 _SYNC_SECONDS = 10.0
@@ -203,7 +203,7 @@ class Output:
         with writing(self.path):
             self._journal.sync()
             files = self._write_files()
-            sync_folder(self.path.parent)
+            sync(self.path.parent)
             self._closing = time.monotonic() - began
             finish(self.path, self._described(), files)
             journal_of(self.path).unlink()
@@ -285,7 +285,7 @@ def finish(path: Path, described: Mapping[str, Any], files: Mapping[str, Any]) -
     """Say that an output is complete: the last word on it."""
     whole = {**described, "finished": manifest.now(), "files": files, "complete": True}
     manifest.write(path, whole)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 # "running": another process, or this one, is writing it now.

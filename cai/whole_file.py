@@ -46,9 +46,9 @@ class WholeFile:
         self.path.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Wait until what was renamed in a folder is so on the disk too."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Wait until a file, or what was renamed in a folder, is so on the disk too."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -31,7 +31,7 @@ from cai.objectives._rollout import (
     sample,
     write_samples,
 )
-from cai.objectives.sft import Sft, SftBatch, SftRow
+from cai.objectives.sft import Sft, SftBatch, sft_batch
 from cai.records import Record, draw, draw_seed
 from cai.training.batches import Batch, collate, column
 from cai.training.data import Conversation
@@ -317,7 +317,7 @@ class OnPolicy:
             shown = [rows[(step * size + at) % len(rows)] for at in range(len(chosen))]
             scale = weight / sum(row.weight * row.scored for row in shown)
             micros += [
-                Demonstrations(batch=_demonstrations([shown[at] for at in micro], model), scale=scale)
+                Demonstrations(batch=sft_batch([shown[at] for at in micro], model), scale=scale)
                 for micro in _micros([len(row.example.ids) for row in shown], settings, group)
             ]
         return Step(micros=micros, weight=weight)
@@ -360,8 +360,3 @@ def _collate(experiences: Sequence[Experience], facts: Mapping[str, float], mode
         weights=weights[batch.rows],
         facts=facts,
     )
-
-
-def _demonstrations(rows: Sequence[SftRow], model: Any) -> SftBatch:
-    batch = collate([row.example for row in rows], [row.name for row in rows], model.device)
-    return SftBatch(batch=batch, weights=column([row.weight for row in rows], model))

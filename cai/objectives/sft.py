@@ -98,7 +98,7 @@ class Sft:
         for micros in islice(plan_steps(lengths, names, settings), start, None):
             weight = sum(data.rows[at].weight * data.rows[at].scored for micro in micros for at in micro)
             dealt = [[data.rows[at] for at in micro] for micro in cut(micros, group.world, lengths)]
-            yield Step.of(dealt, weight, group, partial(_collate, model=model))
+            yield Step.of(dealt, weight, group, partial(sft_batch, model=model))
 
     def loss(self, model: Any, batch: SftBatch) -> Loss:
         logps = token_logps(model, batch.batch)
@@ -106,6 +106,7 @@ class Sft:
         return Loss(total=total, metrics={}, names=batch.batch.names, tokens=batch.batch.tokens)
 
 
-def _collate(rows: Sequence[SftRow], model: Any) -> SftBatch:
+def sft_batch(rows: Sequence[SftRow], model: Any) -> SftBatch:
+    """The rows as one batch on the model's device."""
     batch = collate([row.example for row in rows], [row.name for row in rows], model.device)
     return SftBatch(batch=batch, weights=column([row.weight for row in rows], model))

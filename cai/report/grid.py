@@ -9,14 +9,16 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def print_grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], out: "Console") -> None:
-    """Print a table whose first column reads to the left and whose others to the right."""
+def print_grid(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], out: "Console", words: int = 1
+) -> None:
+    """Print a table whose first `words` columns read to the left and whose others to the right."""
     from rich import box
     from rich.table import Table
 
     grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for at, column in enumerate(columns):
-        grid.add_column(column, justify="left" if at == 0 else "right", overflow="fold")
+        grid.add_column(column, justify="left" if at < words else "right", overflow="fold")
     for row in rows:
         grid.add_row(*map(sanitise, row))
     out.print(grid)

@@ -20,7 +20,7 @@ from cai.records import Annotation, Comparison
 from cai.review.decisions import Decision, Decisions, decisions_of
 from cai.rows import WHOLE, encode, read_comparisons
 from cai.runs import runs_in
-from cai.whole_file import WholeFile, sync_folder
+from cai.whole_file import WholeFile, sync
 
 PROTOCOL = "review"
 
@@ -130,7 +130,7 @@ def write(source: Path, output: Path, decisions: Decisions, annotator: str) -> O
                     comparison = reviewed(comparison, annotation_of(decision, comparison, annotator))
                 file.add([encode(comparison)])
             files = {output.name: file.place()}
-        sync_folder(output.parent)
+        sync(output.parent)
         described = {
             **begun,
             "counts": {"items": rows, "rows": rows, "rejects": {}},

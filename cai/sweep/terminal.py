@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cai.progress import count
+from cai.report.grid import print_grid
 from cai.sweep.axes import Group
 from cai.sweep.plan import Plan
 from cai.sweep.table import Change, Line, Table, headline_of
@@ -14,7 +15,6 @@ from cai.terminal import console, sanitise
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table as RichTable
 
 BAR = 40
 NOTE = (
@@ -41,14 +41,14 @@ def _print_group(group: Group, step: str, names: Sequence[str], table: Table, ou
     order = [one.name for one in group.combinations]
     lines, changes = headline_of(table, group, step)
     subjects = list(dict.fromkeys(of for _, of, _ in lines))
-    grid = _grid(f"{group.name}: {step}", ["", "of", *names])
+    rows = []
     for of in subjects:
         shown = _distinct(order, of, names, lines)
         for name in shown:
             cells = [_cell(lines.get((name, of, one)), changes.get((name, of, one))) for one in names]
             label = name if len(shown) > 1 or len(order) == 1 else "all alike"
-            grid.add_row(*map(sanitise, [label, of, *cells]))
-    out.print(grid)
+            rows.append([label, of, *cells])
+    print_grid(f"{group.name}: {step}", ["", "of", *names], rows, out, words=2)
     for of in subjects:
         for measure in names:
             bars = [lines[name, of, measure] for name in order if (name, of, measure) in lines]
@@ -63,16 +63,6 @@ def _distinct(
     known = [name for name in order if any((name, of, one) in lines for one in names)]
     seen = {tuple(lines[name, of, one].values for one in names if (name, of, one) in lines) for name in known}
     return known if len(seen) > 1 else known[:1]
-
-
-def _grid(title: str, columns: Sequence[str]) -> "RichTable":
-    from rich import box
-    from rich.table import Table as Rich
-
-    grid = Rich(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for at, column in enumerate(columns):
-        grid.add_column(column, justify="left" if at < 2 else "right", overflow="fold")
-    return grid
 
 
 def _cell(line: Line | None, change: Change | None) -> str:

@@ -22,8 +22,9 @@ from torch.distributed.tensor import DTensor
 
 from cai.errors import CaiError
 from cai.training.distributed import Group
-from cai.training.durable import sync, write_file
+from cai.training.durable import write_file
 from cai.training.fsdp import part_of, reshard
+from cai.whole_file import sync
 
 METRICS, TIMING, STATE = "metrics.jsonl", "timing.jsonl", "checkpoint.pt"
 # Folders that STATE names, PARTS followed by the number of the step.

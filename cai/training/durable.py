@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from cai.whole_file import sync
+
 
 def write_file(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in the place of `path` at once."""
@@ -30,12 +32,3 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     sync(temporary)
     os.rename(temporary, folder)
     sync(folder.parent)
-
-
-def sync(path: Path) -> None:
-    """Flush a file or folder to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
