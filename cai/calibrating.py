@@ -84,7 +84,13 @@ def errors(sample: Sample, calibration: Calibration) -> list[Number]:
         value, (low, high) = calibration_error(verdicts)
         numbers.append(
             Number(
-                name=ERROR, of=f"{sample.annotator}, {when}", value=value, low=low, high=high, n=len(verdicts)
+                name=ERROR,
+                of=f"{sample.annotator}, {when}",
+                value=value,
+                low=low,
+                high=high,
+                n=len(verdicts),
+                unit="share",
             )
         )
     return numbers

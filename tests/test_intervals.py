@@ -1,6 +1,7 @@
 """Intervals: published values, what clusters do to them, and how often they hold the truth."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,7 +112,14 @@ def test_numbers_survive_json() -> None:
         "high": None,
         "n": 1,
         "group": "",
+        "unit": "plain",
     }
+
+
+def test_a_number_of_a_time_without_units_is_read() -> None:
+    fields = to_json(share("a", "m", [True, False]))
+    assert fields.pop("unit") == "share"
+    assert from_json(fields) == replace(share("a", "m", [True, False]), unit="")
 
 
 def test_a_bootstrap_of_a_mean_is_its_interval() -> None:

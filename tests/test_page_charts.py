@@ -1,6 +1,7 @@
 """The page's charts and tables: every number where it belongs, with its interval."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,12 @@ def test_figures_are_as_fine_as_they_are_read() -> None:
         ("1158.2", "[1105.7, 1218.5]"),
         ("-0.012", "[-0.050, 0.020]"),
     ]
+
+
+def test_a_unit_decides_what_is_a_percentage_and_without_one_the_interval_does() -> None:
+    drift = Number(name="drift", of="m", value=0.063, low=0.05, high=0.08, n=60, unit="plain")
+    assert (figures.value(drift), figures.interval(drift)) == ("0.063", "[0.050, 0.080]")
+    unsaid = replace(drift, unit="")
+    assert (figures.value(unsaid), figures.interval(unsaid)) == ("6.3%", "[5.0, 8.0]")
+    wide = replace(drift, unit="share", low=-0.01)
+    assert (figures.value(wide), figures.interval(wide)) == ("6.3%", "[-1.0, 8.0]")

@@ -1,6 +1,7 @@
 """cai sweep: what its numbers come to over the seeds, and how they are printed."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,14 @@ def test_what_has_no_interval_has_none() -> None:
     nothing = share("harm", "m", [])
     [line] = _lines("a", [{("t", "m", "harm", ""): nothing}, {}])
     assert (line.values, line.n, line.mean, line.pooled) == ((None, None), (0, 0), None, None)
+
+
+def test_a_share_over_prompts_reads_in_percent_though_it_is_not_pooled() -> None:
+    clustered = share("harm", "m", [1, 1, 0, 0], prompts=["a", "a", "b", "b"])
+    [line] = _lines("a", [{("t", "m", "harm", ""): clustered}])
+    assert (line.pooled, line.share) == (None, True)
+    [line] = _lines("a", [{("t", "m", "harm", ""): replace(clustered, unit="")}])
+    assert not line.share
 
 
 def test_a_change_is_taken_seed_by_seed() -> None:

@@ -7,12 +7,13 @@ from the file.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from cai.records import Scalar
 from cai.stages import Asking
 
 VerdictRow = dict[str, Scalar]
+Unit = Literal["share", "plain", ""]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,8 @@ class Number:
     """One line of a result: `value` with its 95 % interval [low, high] over `n` rows.
 
     `of` is whom it is about (a model, a judge), `name` what was measured, `group` a category ("" for all).
+    `unit` says how it reads: a "share" in percent, a "plain" number as it is; "" leaves it to the reader, who
+    takes for a share what lies between 0 and 1.
     """
 
     name: str
@@ -29,6 +32,7 @@ class Number:
     high: float
     n: int
     group: str = ""
+    unit: Unit = ""
 
 
 class Eval(Protocol):

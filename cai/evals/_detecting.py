@@ -149,7 +149,7 @@ def _kappa(name: str, of: str, refused: Sequence[tuple[bool, bool]], prompts: Se
     # Where both say one word throughout, chance explains all there is.
     told = len({word for pair in refused for word in pair}) > 1
     value, (low, high) = bootstrap(sums, kappa) if told else (nan, (-1.0, 1.0))
-    return Number(name=name, of=of, value=value, low=low, high=high, n=len(refused))
+    return Number(name=name, of=of, value=value, low=low, high=high, n=len(refused), unit="plain")
 
 
 def _meta(record: Record, name: str, what: str) -> Scalar:

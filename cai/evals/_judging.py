@@ -68,14 +68,14 @@ def _calibration(of: str, decided: Sequence[VerdictRow]) -> Iterator[Number]:
     if not judged:
         return
     value, (low, high) = calibration_error(judged)
-    yield Number(name=ERROR, of=of, value=value, low=low, high=high, n=len(judged))
+    yield Number(name=ERROR, of=of, value=value, low=low, high=high, n=len(judged), unit="share")
     brier = mean(BRIER, of, [(1 - one.p) ** 2 for one in judged], prompts=prompts_of(decided))
     yield replace(brier, low=max(0.0, brier.low))
     for at, place in enumerate(bins(judged), start=1):
         prompts = [one.prompt for one in place.judged]
         # Numbered, for the bounds of two bins of a judge that is always sure look alike.
         group = f"{at:02}: {place.low:.3f} to {place.high:.3f}"
-        yield mean(CONFIDENCE, of, [one.confidence for one in place.judged], group, prompts)
+        yield mean(CONFIDENCE, of, [one.confidence for one in place.judged], group, prompts, "share")
         yield share(RIGHT, of, [one.right for one in place.judged], group, prompts)
 
 
@@ -133,7 +133,7 @@ def _favoured(of: str, rows: Sequence[VerdictRow], what: str, holder: Holder) ->
         halves = [(number.value / 2, (number.low / 2, number.high / 2)) for number in (better, worse)]
         low, high = added(*halves, (-0.5, (-0.5, -0.5)))
         value, n = (better.value + worse.value - 1) / 2, better.n + worse.n
-        yield Number(name=f"{what} bias", of=of, value=value, low=low, high=high, n=n)
+        yield Number(name=f"{what} bias", of=of, value=value, low=low, high=high, n=n, unit="plain")
 
 
 def _truth(row: VerdictRow, holder: Holder) -> str:

@@ -7,7 +7,7 @@ interval says so.
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from cai.evals import Number, VerdictRow
+from cai.evals import Number, Unit, VerdictRow
 from cai.evals._intervals import mean_interval, share_interval
 
 
@@ -17,16 +17,21 @@ def share(
     """The share of true ones; 0.5 is half a hit. No rows: nothing is known, value nan, interval (0, 1)."""
     low, high = share_interval(hits, prompts)
     value = sum(hits) / len(hits) if hits else float("nan")
-    return Number(name=name, of=of, value=value, low=low, high=high, n=len(hits), group=group)
+    return Number(name=name, of=of, value=value, low=low, high=high, n=len(hits), group=group, unit="share")
 
 
 def mean(
-    name: str, of: str, values: Sequence[float], group: str = "", prompts: Sequence[str] | None = None
+    name: str,
+    of: str,
+    values: Sequence[float],
+    group: str = "",
+    prompts: Sequence[str] | None = None,
+    unit: Unit = "plain",
 ) -> Number:
     """The mean of the values. The interval of fewer than two prompts is nan."""
     low, high = mean_interval(values, prompts)
     value = fmean(values) if values else float("nan")
-    return Number(name=name, of=of, value=value, low=low, high=high, n=len(values), group=group)
+    return Number(name=name, of=of, value=value, low=low, high=high, n=len(values), group=group, unit=unit)
 
 
 def prompts_of(rows: Iterable[VerdictRow]) -> list[str]:

@@ -80,7 +80,16 @@ def _against(label: str, group: str, met: Sequence[Game]) -> Iterator[Number]:
     yield share(WIN_RATE, label, [game.won for game in met], group, [game.prompt for game in met])
     meetings = [Meeting(prompt=game.prompt, won=game.won, longer=game.longer) for game in met]
     value, (low, high) = at_equal_length(meetings)
-    yield Number(name=LENGTH_CONTROLLED, of=label, value=value, low=low, high=high, n=len(met), group=group)
+    yield Number(
+        name=LENGTH_CONTROLLED,
+        of=label,
+        value=value,
+        low=low,
+        high=high,
+        n=len(met),
+        group=group,
+        unit="share",
+    )
 
 
 def _turned(game: Game) -> Game:
@@ -100,11 +109,12 @@ def _elo(labels: Sequence[str], games: Sequence[Game]) -> Iterator[Number]:
     for at, label in enumerate(labels):
         n = sum(at in (game.one, game.other) for game in games)
         if np.isnan(found[at]) or len(sums) < 2:
-            yield Number(name=ELO, of=label, value=nan, low=nan, high=nan, n=0)
+            yield Number(name=ELO, of=label, value=nan, low=nan, high=nan, n=0, unit="plain")
             continue
         low, high = percentiles(drawn[:, at], len(sums))
         low, high = ANCHOR + SCALE * low, ANCHOR + SCALE * high
-        yield Number(name=ELO, of=label, value=ANCHOR + SCALE * float(found[at]), low=low, high=high, n=n)
+        value = ANCHOR + SCALE * float(found[at])
+        yield Number(name=ELO, of=label, value=value, low=low, high=high, n=n, unit="plain")
 
 
 def _wins(game: Game, count: int) -> list[float]:

@@ -128,4 +128,4 @@ def _ratio(
         return np.exp(per_token) if exp else per_token
 
     value, (low, high) = bootstrap(sums, statistic)
-    return Number(name=name, of=of, value=value, low=low, high=high, n=len(rows))
+    return Number(name=name, of=of, value=value, low=low, high=high, n=len(rows), unit="plain")

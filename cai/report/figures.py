@@ -6,7 +6,7 @@ NOTHING = "nothing measured"
 
 
 def value(number: Number) -> str:
-    """A share as a percentage; whatever can lie outside 0 and 1 as it is."""
+    """A share as a percentage, any other number as it is."""
     if number.n == 0:
         return NOTHING
     return f"{number.value:.1%}" if is_share(number) else _plain(number.value, number)
@@ -27,5 +27,7 @@ def _plain(value: float, number: Number) -> str:
 
 
 def is_share(number: Number) -> bool:
-    """Whether all that the number may be lies between 0 and 1."""
+    """Whether the number says so or, where it says nothing, all that it may be lies between 0 and 1."""
+    if number.unit:
+        return number.unit == "share"
     return number.low >= 0 and number.high <= 1

@@ -8,18 +8,18 @@
  "groups": [{"keys": ["steps.revisions.rounds"], "combinations": [{"name": "rounds=1", "settings": {...}}]}],
  "headline": {"table": ["harmful compliance", ...]},         the names that head each eval's numbers
  "lines": [{"combination": "rounds=1", "eval": "table", "of": "sl-cai", "name": "harmful compliance",
-            "group": "", "n": [320, 320, 320], "values": [0.01, 0.0, 0.02],
+            "group": "", "unit": "share", "n": [320, 320, 320], "values": [0.01, 0.0, 0.02],
             "mean": 0.01, "over_seeds": [-0.015, 0.035], "pooled": [0.005, 0.02]}, ...],
  "changes": [{"combination": "rounds=2", "from": "rounds=1", "eval": ..., "of": ..., "name": ..., "group": "",
               "mean": -0.3, "over_seeds": [-0.5, -0.1]}, ...]
 }
 
-`values` has one number a seed, null where nothing was measured. `over_seeds` is mean +- t s / sqrt(k) over k
-seeds (null for one seed): it holds what sampling and training anew change. `pooled` is the Wilson interval
-of all seeds' rows together, for shares of rows that were counted one by one (null for other numbers): it
-holds what a different draw of as many requests would change, if the seeds had each a draw of their own. A
-change is the difference from the first combination of the same group, seed by seed, so that what the seeds
-have in common falls out.
+`unit` is that of the numbers (`cai.evals.Number`). `values` has one number a seed, null where nothing was
+measured. `over_seeds` is mean +- t s / sqrt(k) over k seeds (null for one seed): it holds what sampling and
+training anew change. `pooled` is the Wilson interval of all seeds' rows together, for shares of rows that
+were counted one by one (null for other numbers): it holds what a different draw of as many requests would
+change, if the seeds had each a draw of their own. A change is the difference from the first combination of
+the same group, seed by seed, so that what the seeds have in common falls out.
 """
 
 import json
@@ -31,7 +31,7 @@ from statistics import fmean
 from typing import Any
 
 from cai import manifest
-from cai.evals import Number
+from cai.evals import Number, Unit
 from cai.evals._intervals import Interval, mean_interval, wilson
 from cai.evals._numbers import from_json
 from cai.sweep.axes import Group
@@ -57,11 +57,12 @@ class Line:
     mean: float | None
     over_seeds: Interval | None
     pooled: Interval | None
+    unit: Unit
 
     @property
     def share(self) -> bool:
-        """Whether it is a share of rows."""
-        return self.pooled is not None
+        """Whether it reads in percent: it says so or, where it says nothing, it is a share of rows."""
+        return self.unit == "share" if self.unit else self.pooled is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +195,7 @@ def _lines(combination: str, seeds: Sequence[Mapping[Key, Number]]) -> Iterator[
             mean=fmean(known) if known else None,
             over_seeds=_over_seeds(known),
             pooled=_pooled([one for one in numbers if one is not None]),
+            unit=next(one.unit for one in numbers if one is not None),
         )
 
 
