@@ -2,8 +2,6 @@
 
 import json
 import math
-import multiprocessing
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +11,6 @@ import tiny
 import torch
 from bandits import prompts, reward_file
 from peft import PeftModel
-from safetensors.torch import load_file
 from test_objectives import comparison
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
@@ -23,7 +20,6 @@ from cai.config import build
 from cai.engines import Request, Sampling
 from cai.engines.local import Local
 from cai.errors import CaiError
-from cai.model_folder import resolve
 from cai.objectives.dpo import Dpo
 from cai.objectives.ppo import Ppo
 from cai.objectives.reward import Reward
@@ -308,34 +304,6 @@ def test_dropout_acts_where_there_is_a_gradient_only_and_runs_alike(model, tmp_p
     assert found[0]["last_loss"] == found[1]["last_loss"]
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_a_stopped_run_goes_on_and_ends_alike(model, tmp_path, dropout):
-    settings = replace(SETTINGS, lora=replace(ADAPTER, dropout=dropout))
-    fit(Sft(), settings, model=model, sources=TALKS, folder=tmp_path / "whole")
-
-    def stop(step, total, metrics):
-        if step == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(Sft(), settings, model=model, sources=TALKS, folder=tmp_path / "broken", report=stop)
-    fit(Sft(), settings, model=model, sources=TALKS, folder=tmp_path / "broken")
-    assert weights_digest(tmp_path / "broken") == weights_digest(tmp_path / "whole")
-    metrics = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "broken")]
-    assert metrics[0] == metrics[1]
-
-
-def test_a_checkpoint_holds_what_learns_alone(model, tmp_path):
-    def stop(step, total, metrics):
-        if step == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(Sft(), SETTINGS, model=model, sources=TALKS, folder=tmp_path / "out", report=stop)
-    state = torch.load(tmp_path / "out.training" / "checkpoint.pt", weights_only=True)
-    assert state["model"] and all(".lora_" in name for name in state["model"])
-
-
 def test_the_local_engine_answers_with_an_adapter(model, trained):
     session = Local(model=str(trained[0]), threads=1).open()
     session.submit(0, Request(messages=(user("say 3"),), want=Sampling(max_tokens=8, temperature=0), seed=0))
@@ -380,152 +348,3 @@ def test_a_hub_download_is_called_by_its_id(tmp_path):
     snapshot = tmp_path / "models--org--some--name" / "snapshots" / "abc"
     assert name_of(snapshot) == ("org/some--name", "abc")
     assert name_of(tmp_path) == (str(tmp_path), None)
-
-
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        ({"lora": 8}, "train: 'lora' is 8; write a table: {rank = 16}"),
-        ({"lora": {"rnk": 8}}, "train lora: unknown key 'rnk'; did you mean 'rank'?"),
-        ({"lora": {"rank": 0}}, "train lora: 'rank' is 0; it must be at least 1"),
-        ({"lora": {"alpha": 0}}, "train lora: 'alpha' is 0.0; it must be above 0"),
-        ({"lora": {"dropout": 1}}, "train lora: 'dropout' is 1.0; it must lie in [0, 1)"),
-        (
-            {"lora": {}, "save_dtype": "float32"},
-            "train: 'save_dtype' has no effect on an adapter, which is float32; leave it out, or merge",
-        ),
-    ],
-)
-def test_settings_that_are_wrong(table, message):
-    with pytest.raises(CaiError) as caught:
-        build(TrainSettings, table, "train")
-    assert str(caught.value) == message
-
-
-@pytest.mark.parametrize(
-    ("target", "message"),
-    [
-        (
-            "query",
-            "no layer of the model is called 'query'; "
-            "known: down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj",
-        ),
-        ("lm_head", "'lm_head' is the head, which gets no adapter; take it out of 'targets'"),
-    ],
-)
-def test_targets_that_are_wrong(model, target, message):
-    with pytest.raises(CaiError) as caught:
-        start_policy(model, "cpu", replace(SETTINGS, lora=Lora(targets=(target,))))
-    assert str(caught.value) == message
-
-
-def test_targets_by_name(model):
-    policy = start_policy(
-        model, "cpu", replace(SETTINGS, lora=Lora(targets=("q_proj", "1.self_attn.v_proj")))
-    )
-    learning = {name.split(".lora")[0] for name, each in policy.named_parameters() if each.requires_grad}
-    assert learning == {
-        "model.layers.0.self_attn.q_proj",
-        "model.layers.1.self_attn.q_proj",
-        "model.layers.1.self_attn.v_proj",
-    }
-
-
-def test_another_adapter_than_the_start_is_an_error(trained):
-    folder = trained[0]
-    for changed, message in (
-        (
-            Lora(rank=8, alpha=12),
-            f"adapter '{folder}' was trained with r = 4; "
-            "set 'lora' to the same to train it further, or train from a merged model",
-        ),
-        (
-            replace(ADAPTER, targets=("q_proj",)),
-            f"adapter '{folder}' is on other layers than 'lora' asks for; "
-            "set its 'targets' to the same, or train from a merged model",
-        ),
-    ):
-        with pytest.raises(CaiError) as caught:
-            start_policy(folder, "cpu", replace(SETTINGS, lora=changed))
-        assert str(caught.value) == message
-
-
-def test_a_base_that_has_gone_or_changed_is_an_error(trained, tmp_path):
-    base = tiny.folder(tmp_path / "base")
-    folder = Path(shutil.copytree(trained[0], tmp_path / "adapter"))
-    config = json.loads((folder / "adapter_config.json").read_text())
-    (folder / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": str(base)}))
-    assert resolve(str(folder)) == folder
-    tiny.folder(base, seed=5)
-    with pytest.raises(CaiError) as caught:
-        resolve(str(folder))
-    assert str(caught.value) == (
-        f"adapter '{folder}': its base '{base}' has other weights than it was trained on; "
-        "put the old ones back, or train it anew"
-    )
-    shutil.rmtree(base)
-    with pytest.raises(CaiError) as caught:
-        load_policy(folder)
-    assert str(caught.value) == (
-        f"adapter '{folder}': there is no model '{base}'; "
-        "put its base back, or correct base_model_name_or_path in its adapter_config.json"
-    )
-    (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(CaiError) as caught:
-        load_policy(folder)
-    assert str(caught.value) == (
-        f"{folder}/adapter_config.json: this is no LoRA adapter; give what peft's save_pretrained() wrote"
-    )
-
-
-def test_peft_that_is_missing_is_an_error(model, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "peft", None)
-    with pytest.raises(CaiError) as caught:
-        start_policy(model, "cpu", SETTINGS)
-    assert str(caught.value) == 'peft is not installed; pip install "cai[lora]"'
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("many", [{"processes": 2}, {"nproc": 2}], ids=["copies", "parts"])
-@pytest.mark.parametrize("kind", ["sft", "dpo", "reward"])
-def test_several_processes_learn_what_one_does(model, tmp_path, kind, many):
-    objective = {"sft": Sft(), "dpo": Dpo(), "reward": Reward()}[kind]
-    sources = {"sft": TALKS, "dpo": PAIRS, "reward": Reward().sources(ROWS)[0]}[kind]
-    found = []
-    for name, changes in (("one", {}), ("two", many)):
-        fit(objective, replace(SETTINGS, **changes), model=model, sources=sources, folder=tmp_path / name)
-        found.append(load_file(tmp_path / name / "adapter_model.safetensors"))
-    assert found[0].keys() == found[1].keys()
-    for name, tensor in found[0].items():
-        torch.testing.assert_close(found[1][name], tensor, rtol=1e-4, atol=1e-5)
-
-
-def run_to_the_end(model, folder):
-    torch.set_num_threads(1)
-    settings = replace(SETTINGS, epochs=12, checkpoint_every=3, lora=replace(ADAPTER, dropout=0.1))
-    fit(Dpo(), settings, model=model, sources=PAIRS, folder=folder)
-
-
-def run_until(model, folder, delay):
-    """Train in a forked process that is killed after `delay` seconds; its exit code."""
-    process = multiprocessing.get_context("fork").Process(target=run_to_the_end, args=(model, folder))
-    process.start()
-    process.join(delay)
-    if process.is_alive():
-        process.kill()
-    process.join()
-    return process.exitcode
-
-
-@pytest.mark.slow
-def test_a_killed_process_ends_as_an_unbroken_one(model, tmp_path):
-    run_to_the_end(model, tmp_path / "whole")
-    kills = 0
-    for trial in range(4):
-        folder, delay = tmp_path / f"broken{trial}", 0.2 + 0.2 * trial
-        while run_until(model, folder, delay) != 0:
-            kills += 1
-            delay *= 1.3
-        for name in ("adapter_model.safetensors", "metrics.jsonl", "adapter_config.json"):
-            assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert kills >= 8

@@ -2,9 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +200,10 @@ def test_an_output_that_was_edited_is_not_taken_for_ours(tmp_path: Path) -> None
     make(path)
     with path.open("a") as file:
         file.write("{}\n")
-    expected = f"{path}: this file was changed after cai made it; put the old one back, or --redo (of cai run: --redo a)"
+    expected = (
+        f"{path}: this file was changed after cai made it; "
+        "put the old one back, or --redo (of cai run: --redo a)"
+    )
     assert refused(path, IDENTITY) == expected
 
 
@@ -236,73 +236,6 @@ def test_a_rejects_file_of_an_earlier_making_does_not_stay(tmp_path: Path) -> No
     output.finish()
     output.close()
     assert {one.name for one in tmp_path.iterdir()} == {"a.jsonl", "a.json"}
-
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from cai.runs import open_output
-output = open_output(Path(sys.argv[1]), {})
-print("held", flush=True)
-time.sleep(60)
-"""
-
-
-def test_two_processes_never_write_the_same_output(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None and other.stdout.readline() == "held\n"
-        expected = (
-            f"{path} is being written by another process (pid {other.pid}); wait until it is done, or stop it"
-        )
-        for attempt in (lambda: open_output(path, {}), lambda: discard(path)):
-            with pytest.raises(CaiError) as error:
-                attempt()
-            assert str(error.value) == expected
-        other.kill()
-    # What a killed process held is free again.
-    make(path, {})
-    assert is_complete(path, {})
-
-
-FORK = """
-import os, sys, time
-from pathlib import Path
-from cai.runs import open_output
-output = open_output(Path(sys.argv[1]), {})
-child = os.fork()
-if child == 0:
-    time.sleep(60)
-print(child, flush=True)
-time.sleep(60)
-"""
-
-
-def test_a_child_that_outlives_a_killed_process_does_not_hold_its_claim(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    with subprocess.Popen(
-        [sys.executable, "-c", FORK, str(path)], stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None
-        child = int(other.stdout.readline())
-        other.kill()
-        other.wait()
-        try:
-            make(path, {})
-        finally:
-            os.kill(child, signal.SIGKILL)
-
-
-def test_one_process_does_not_write_an_output_twice_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    output = open_output(path, {})
-    assert output is not None
-    with pytest.raises(RuntimeError, match="is being written by this process already"):
-        open_output(path, {})
-    output.close()
-    make(path, {})
 
 
 def test_seconds_add_up_over_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
