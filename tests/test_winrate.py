@@ -153,6 +153,17 @@ def test_two_answers_by_one_model_are_refused() -> None:
     assert str(raised.value) == "'m' answers this request twice; give each model's answers once"
 
 
+def test_a_request_that_one_model_alone_answered_is_counted_as_such() -> None:
+    [row], _ = drive_asked(EVAL.work([answer("m", "one")]), never)
+    assert (row.reason, row.detail) == ("no rival", "one model alone answered this request")
+    with pytest.raises(CaiError) as raised:
+        EVAL.numbers([])
+    assert str(raised.value) == (
+        "no request was answered by two models; "
+        "give two models or more, or the answers of each to the same requests"
+    )
+
+
 def test_models_of_one_name_are_told_apart_by_their_weights() -> None:
     rows, _ = drive_asked(
         EVAL.work([answer("m", "one", weights="abcdefghi"), answer("m", "other!", weights="123456789")]),

@@ -3,15 +3,16 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from cai.annotations import combined
 from cai.config import key
-from cai.errors import RowError
+from cai.errors import CaiError, RowError
 from cai.evals import Number, VerdictRow
 from cai.evals._standings import ELO, WIN_RATE, standings
 from cai.records import Annotation, Record, Turn, digest
 from cai.stages import Asking, together
+from cai.stages._asking import reject
 from cai.stages._judging import Judging
 
 Answers = dict[tuple[str, str], tuple[Record, Turn]]
@@ -37,14 +38,15 @@ class Winrate(Judging):
     groups: ClassVar[bool] = True
     headline: ClassVar[Sequence[str]] = (WIN_RATE, ELO)
 
-    def work(self, records: Sequence[Record]) -> Asking[list[VerdictRow]]:
-        rows = yield from together(
-            [
-                self._meeting(one, other)
-                for answers in _by_request(records)
-                for one, other in combinations(answers.values(), 2)
-            ]
-        )
+    def work(self, records: Sequence[Record]) -> Asking[list[Any]]:
+        meetings = [
+            self._meeting(one, other)
+            for answers in _by_request(records)
+            for one, other in combinations(answers.values(), 2)
+        ]
+        if not meetings:
+            return [reject(records[0], "winrate", "no rival", "one model alone answered this request")]
+        rows = yield from together(meetings)
         return rows
 
     def _meeting(self, one: tuple[Record, Turn], other: tuple[Record, Turn]) -> Asking[VerdictRow]:
@@ -90,7 +92,11 @@ class Winrate(Judging):
         return row
 
     def numbers(self, verdicts: Iterable[VerdictRow]) -> list[Number]:
-        return standings(list(verdicts))
+        rows = list(verdicts)
+        if not rows:
+            alone = "no request was answered by two models"
+            raise CaiError(alone, next="give two models or more, or the answers of each to the same requests")
+        return standings(rows)
 
 
 def _by_request(records: Sequence[Record]) -> Iterable[Answers]:
