@@ -99,7 +99,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo(error.format_message(), err=True)
         return 2
     except click.ClickException as error:
-        message = error.format_message()
+        # click puts a list of choices below each other.
+        message = " ".join(error.format_message().split())
         context = getattr(error, "ctx", None)
         return _fail(message.rstrip("."), 2, f"see '{context.command_path} --help'" if context else None)
     except (click.Abort, KeyboardInterrupt):

@@ -15,8 +15,8 @@ from cai.constitution import constitutions_in
 from cai.errors import CaiError
 from cai.frames import ReviewFrames
 from cai.plugins import find
-from cai.records import Annotation, Record
-from cai.rows import key_of, read_comparisons, read_records
+from cai.records import Annotation, Comparison, Record
+from cai.rows import key_of, made_rows
 from cai.runs import Listing, runs_in
 
 
@@ -105,7 +105,7 @@ def _check_frames(stage: Mapping[str, Any], frames: ReviewFrames, path: Path) ->
 def _count_rounds(path: Path, frames: ReviewFrames, counting: _Counting) -> int:
     """Count the critiques and revisions of a file; how many draws were new."""
     draws = 0
-    for record in read_records(path):
+    for record in made_rows(path, Record):
         for at, turn in enumerate(record.turns):
             if turn.kind == "response" or not counting.is_new(
                 record.id, str(at), turn.kind, turn.principle, turn.text
@@ -132,7 +132,7 @@ def _answer_before(record: Record, at: int) -> str:
 def _count_verdicts(path: Path, counting: _Counting) -> int:
     """Count the annotations of a file of comparisons; how many were new."""
     draws = 0
-    for comparison in read_comparisons(path):
+    for comparison in made_rows(path, Comparison):
         for one in comparison.annotations:
             marks = (comparison.id, one.annotator, one.principle, one.wording, one.model)
             if one.principle and counting.is_new(*marks):

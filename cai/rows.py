@@ -144,6 +144,11 @@ def read_rows(path: Path, kind: type[T]) -> Iterator[T]:
     return (item.value for item in _single(kind, [path], True))
 
 
+def made_rows(path: Path, kind: type[T]) -> Iterator[T]:
+    """The rows that a step of a run made. There may be none, where it rejected every item."""
+    return read_rows(path, kind) if path.stat().st_size else iter(())
+
+
 def read_records(path: Path) -> Iterator[Record]:
     return read_rows(path, Record)
 

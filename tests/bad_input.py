@@ -542,6 +542,18 @@ FLAGS = [
         **{RECIPE: ENGINE + STEP},
     ),
     flags(
+        "eval of a model without requests",
+        "eval organism --eval refusals --by organism -o table.jsonl",
+        "cai eval: 'organism' is no file of rows; give a .jsonl file, or --prompts FILE for a model to answer",
+        2,
+    ),
+    flags(
+        "choices that a command lists",
+        "organism requests",
+        "Missing option '--split'. Choose from: train, dev, final; see 'cai organism requests --help'",
+        2,
+    ),
+    flags(
         "redo of no step",
         f"run {RECIPE} --redo respnses",
         "--redo: no step is called 'respnses'; did you mean 'responses'?",

@@ -230,6 +230,14 @@ def test_a_judge_s_position_bias_is_read_from_both_orders(tmp_path: Path) -> Non
     assert (orders.agree, orders.n) == (0.5, 2)
 
 
+def test_a_step_that_rejected_all_it_judged_is_reported_like_any_other(tmp_path: Path) -> None:
+    none = {"items": 4, "rows": 0, "rejects": {"unreadable": 4}}
+    output(tmp_path, "comparisons", {"stage": {"kind": "compare"}}, counts=none)
+    summary = summarise(tmp_path)
+    assert summary.orders == ()
+    assert [(line.rows, line.rejects) for line in summary.lines] == [(0, {"unreadable": 4})]
+
+
 def test_runs_are_listed_with_how_far_they_are(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (finished.parent / "empty").mkdir()
     assert run(["runs", str(finished.parent)]) == 0

@@ -90,6 +90,10 @@ def evaluate(
         if by is None and (engine is not None or engine_set):
             needless = "no model is asked"
             raise UsageError(needless, where="--engine", next="give --prompts or --by, or take it out")
+        for subject in subjects:
+            if Path(subject).suffix != ".jsonl":
+                next_step = "give a .jsonl file, or --prompts FILE for a model to answer"
+                raise UsageError(f"'{subject}' is no file of rows", where="cai eval", next=next_step)
         table["from"] = list(subjects)
     else:
         models = {_short(subject): options.engine(subject, engine, engine_set) for subject in subjects}

@@ -9,9 +9,10 @@ from cai import trained
 from cai.errors import CaiError
 from cai.evals import Number
 from cai.evals._numbers import from_json
+from cai.progress import count
 from cai.recipe import output_names
 from cai.records import Comparison
-from cai.rows import read_rows
+from cai.rows import made_rows
 from cai.runs import Listing, runs_in, unfinished
 from cai.shards import name_of
 
@@ -175,7 +176,7 @@ def _trained(listing: Listing) -> Line:
         rows=came["rows"],
         rejects=trained.left_out(listing.path),
         seconds=came["seconds"],
-        note=f"{came['steps']} steps, {came['tokens']:,} tokens, {losses}",
+        note=f"{count(came['steps'], 'step')}, {came['tokens']:,} tokens, {losses}",
     )
 
 
@@ -193,7 +194,7 @@ def _orders(listing: Listing) -> Orders | None:
     if listing.manifest["identity"].get("stage", {}).get("kind") != "compare":
         return None
     agreed, firsts = [], []
-    for comparison in read_rows(listing.path, Comparison):
+    for comparison in made_rows(listing.path, Comparison):
         for annotation in comparison.annotations:
             if len(annotation.orders) > 1 and len(comparison.candidates) == 2:
                 agreed.append(annotation.agree)
