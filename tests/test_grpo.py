@@ -246,7 +246,7 @@ class Half:
     ("table", "message"),
     [
         ({"samples": 1}, "[grpo]: 'samples' is 1; answers are compared, so it must be at least 2"),
-        ({"beta": -1}, "[grpo]: 'beta' is -1.0; it must not be negative"),
+        ({"beta": -1}, "[grpo]: 'beta' is -1.0; it must be 0 or above, and finite"),
         ({"kl": "k1"}, "[grpo]: 'kl' is 'k1'; choose one of 'k2', 'k3'"),
         ({"engine": "vllm"}, "[grpo] engine: this is 'vllm'; write a table with the engine's type"),
         (

@@ -1,6 +1,5 @@
 """What GRPO and RLOO share: the answers to a prompt are each other's baseline, so there is no value model."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cai.config import key
+from cai.objectives._keys import not_negative
 from cai.objectives._on_policy import Learned, OnPolicy, RolloutBatch
 from cai.objectives._passes import heated, measured
 from cai.objectives._prompts import Prompts
@@ -41,8 +41,7 @@ class GroupObjective(OnPolicy):
         super().__post_init__()
         if self.samples < 2:
             raise ValueError(f"'samples' is {self.samples}; answers are compared, so it must be at least 2")
-        if not 0 <= self.beta < math.inf:
-            raise ValueError(f"'beta' is {self.beta}; it must not be negative")
+        not_negative(self, "beta")
 
     def advantages(self, scores: Tensor) -> Tensor:
         """Of the scores [1, K] of one group, how good each answer was."""

@@ -17,6 +17,7 @@ from cai.config import execution, key
 from cai.engines import Sampling
 from cai.errors import CaiError
 from cai.objectives import Loss, Step
+from cai.objectives._keys import above_zero, not_negative
 from cai.objectives._passes import heated, measured, moved
 from cai.objectives._prompts import PromptRow, Prompts, sources_of, tokenised
 from cai.objectives._reward import EngineTable, Reward
@@ -106,12 +107,10 @@ class OnPolicy:
             if getattr(self, name) < least:
                 raise ValueError(f"'{name}' is {getattr(self, name)}; it must be at least {least}")
         for name in ("temperature", "clip", "clip_high", "stop_kl"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"'{name}' is {value}; it must be above 0")
+            if getattr(self, name) is not None:
+                above_zero(self, name)
         for name in ("missing_end", "sft"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"'{name}' is {getattr(self, name)}; it must not be negative")
+            not_negative(self, name)
         if self.reuse == 1 and self.stop_kl is not None:
             raise ValueError("'stop_kl' has no effect with reuse = 1; leave it out")
         if self.samples < self.reward.kind.rivals:

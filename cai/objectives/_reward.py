@@ -56,7 +56,7 @@ class RewardModel:
     def identity(self) -> dict[str, Any]:
         return {"model": weights_digest(resolve(str(self.folder)))}
 
-    def open(self, device: str) -> "ModelScorer":
+    def open(self, device: str) -> Scorer:
         return ModelScorer(self.folder, device)
 
 
@@ -97,7 +97,7 @@ class RewardFunction:
     def identity(self) -> dict[str, Any]:
         return {"function": self.name, "source": self.source}
 
-    def open(self, device: str) -> "RewardFunction":
+    def open(self, device: str) -> Scorer:
         return self
 
     def score(self, groups: Sequence[Group]) -> list[list[float | None]]:
@@ -147,7 +147,7 @@ class JudgeReward:
         model = getattr(self.engine.engine, "model", None)
         return frozenset({Path(model)}) if isinstance(model, str) else frozenset()
 
-    def open(self, device: str) -> "JudgeScorer":
+    def open(self, device: str) -> Scorer:
         return JudgeScorer(self)
 
 

@@ -2,7 +2,6 @@
 trained from feedback (Ziegler et al., arXiv 1909.08593; Bai et al., arXiv 2204.05862).
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from cai.config import key
 from cai.errors import CaiError
 from cai.objectives._advantage import explained_variance, gae, token_rewards, whiten
+from cai.objectives._keys import not_negative
 from cai.objectives._on_policy import Learned, OnPolicy, RolloutBatch
 from cai.objectives._passes import heated, measured
 from cai.objectives._prompts import Prompts
@@ -66,8 +66,7 @@ class Ppo(OnPolicy):
             if value is not None and not value > 0:
                 raise ValueError(f"'{name}' is {value}; it must be above 0")
         for name in ("kl_coef", "value_coef"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"'{name}' is {getattr(self, name)}; it must not be negative")
+            not_negative(self, name)
         if self.kl_horizon is not None and self.kl_target is None:
             raise ValueError("'kl_horizon' has no effect without 'kl_target'; leave it out")
         if self.kl_target is not None and self.kl_coef == 0:
