@@ -76,24 +76,14 @@ def evaluate(
     from cai.shards import path_of
 
     path = options.jsonl(output, "--output")
-    answers = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
-    table = {"name": path.stem, "eval": name, **options.settings(pairs, "--set"), **options.given(answers)}
-    if limit is not None:
-        table["limit"] = limit
-    if part is not None:
-        table["part"] = part
+    keys = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "limit": limit, "part": part}
+    table = {"name": path.stem, "eval": name, **options.settings(pairs, "--set"), **options.given(keys)}
     engines: dict[str, Engine] = {}
     if by is not None:
         engines[ASKED] = options.engine(by, engine, engine_set)
         table["engine"] = ASKED
     if not prompts:
-        if by is None and (engine is not None or engine_set):
-            needless = "no model is asked"
-            raise UsageError(needless, where="--engine", next="give --prompts or --by, or take it out")
-        for subject in subjects:
-            if Path(subject).suffix != ".jsonl":
-                next_step = "give a .jsonl file, or --prompts FILE for a model to answer"
-                raise UsageError(f"'{subject}' is no file of rows", where="cai eval", next=next_step)
+        _check_files(subjects, asked=by is not None, engine=engine is not None or bool(engine_set))
         table["from"] = list(subjects)
     else:
         models = {_short(subject): options.engine(subject, engine, engine_set) for subject in subjects}
@@ -110,6 +100,17 @@ def evaluate(
     execute(steps, Options(redo=redone, dry_run=dry_run, strict=strict, quiet=quiet))
     if not dry_run and not quiet:
         print_numbers(path_of(path, shard))
+
+
+def _check_files(subjects: tuple[str, ...], *, asked: bool, engine: bool) -> None:
+    """Refuse what is no file of rows, and an engine of which nothing is asked."""
+    if engine and not asked:
+        needless = "no model is asked"
+        raise UsageError(needless, where="--engine", next="give --prompts or --by, or take it out")
+    for subject in subjects:
+        if Path(subject).suffix != ".jsonl":
+            next_step = "give a .jsonl file, or --prompts FILE for a model to answer"
+            raise UsageError(f"'{subject}' is no file of rows", where="cai eval", next=next_step)
 
 
 def _short(model: str) -> str:
