@@ -66,7 +66,7 @@ class Ledger:
             # That there is such a model is better known before anything runs.
             resolve(model_of(step.model, step.name), step.name)
             return {
-                "objective": {"kind": step.kind, **keys_of(step.objective)},
+                "objective": _named(step.kind, step.objective),
                 "training": keys_of(step.settings),
                 "model": model,
                 "inputs": inputs,
@@ -74,9 +74,9 @@ class Ledger:
                 **({} if step.shares is None else {"shares": list(step.shares)}),
             }
         if isinstance(step, EvalStep):
-            plugin = {"eval": {"kind": step.kind, **keys_of(step.eval)}}
+            plugin = {"eval": _named(step.kind, step.eval)}
         else:
-            plugin = {"stage": {"kind": step.kind, **keys_of(step.stage)}}
+            plugin = {"stage": _named(step.kind, step.stage)}
         rows = {"engine": model, "inputs": inputs, "limit": step.limit, "part": step.part}
         return {**plugin, **rows, **({"shard": shard} if shard else {})}
 
@@ -134,3 +134,9 @@ def chain(steps: Sequence[Step]) -> list[StageStep]:
             break
         linked.append(step)
     return linked
+
+
+def _named(name: str, plugin: Any) -> dict[str, Any]:
+    """The plugin's name and keys. A key of its own that is called so too (an eval's `kind`) gives way."""
+    keys = {"kind_key" if key == "kind" else key: value for key, value in keys_of(plugin).items()}
+    return {"kind": name, **keys}

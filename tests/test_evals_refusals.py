@@ -241,9 +241,10 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     rules = 'rules=[{matches="^Read this", prefers=" C", text="x"}]'
     command = f"eval policy --eval refusals {sets} --limit 40 --engine scripted --by judge -o r.jsonl".split()
     assert run([*command, "--engine-set", rules, "--quiet"]) == 0
-    numbers = {
-        n["name"]: n for n in json.loads((tmp_path / "r.json").read_text())["numbers"] if not n["group"]
-    }
+    made = json.loads((tmp_path / "r.json").read_text())
+    # The eval has a key of its own that is called as its name is there.
+    assert (made["identity"]["eval"]["kind"], made["identity"]["eval"]["kind_key"]) == ("refusals", "kind")
+    numbers = {n["name"]: n for n in made["numbers"] if not n["group"]}
     assert [numbers[name]["n"] for name in Refusals.headline] == [40, 0, 0]
     assert numbers["harmful refusals"]["value"] == 1.0
 

@@ -192,6 +192,20 @@ def test_what_was_measured_on_nothing_has_no_value(
     assert "organism   nothing measured  n=0" in capsys.readouterr().out
 
 
+def test_a_number_that_is_not_defined_is_said_to_be_so_and_an_empty_column_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kappa = Number(name="kappa", of="organism", value=float("nan"), low=-1.0, high=1.0, n=20)
+    output(
+        tmp_path, "table", {"eval": {"kind": "x"}}, numbers=[to_json(kappa)], headline=["kappa", "accuracy"]
+    )
+    assert run(["report", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "organism   not defined  n=20" in shown
+    assert "nan" not in shown
+    assert "accuracy" not in shown
+
+
 def test_groups_are_shown_when_they_are_asked_for(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", str(finished), "--groups"]) == 0
     words = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]

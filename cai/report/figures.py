@@ -1,20 +1,26 @@
 """How a number reads, on a terminal and on the page: one wording for both."""
 
+from math import isnan
+
 from cai.evals import Number
 
 NOTHING = "nothing measured"
+UNDEFINED = "not defined"
 
 
 def value(number: Number) -> str:
     """A share as a percentage, any other number as it is."""
     if number.n == 0:
         return NOTHING
+    if isnan(number.value):
+        # As chance-corrected agreement is of two readers who say one word throughout.
+        return UNDEFINED
     return f"{number.value:.1%}" if is_share(number) else _plain(number.value, number)
 
 
 def interval(number: Number) -> str:
-    """The 95 % interval, "[95.1, 98.7]"; empty where nothing was measured."""
-    if number.n == 0:
+    """The 95 % interval, "[95.1, 98.7]"; empty where there is no value."""
+    if number.n == 0 or isnan(number.value):
         return ""
     if is_share(number):
         return f"[{100 * number.low:.1f}, {100 * number.high:.1f}]"
