@@ -14,8 +14,8 @@ tags = ["violence"]
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -102,16 +102,6 @@ class Constitution:
         finishes = [-math.log(1 - u) / one.weight for u, one in zip(numbers, self.principles, strict=True)]
         order = sorted(range(len(finishes)), key=finishes.__getitem__)
         return [self.principles[at] for at in order[:count]]
-
-    def subset(self, tags: Iterable[str]) -> "Constitution":
-        """Only the principles that carry one of `tags`; `CaiError` when none does."""
-        wanted = set(tags)
-        kept = tuple(principle for principle in self.principles if wanted & set(principle.tags))
-        if not kept:
-            known = {tag for principle in self.principles for tag in principle.tags}
-            missing = f"no principle of '{self.name}' is tagged {', '.join(sorted(wanted))}"
-            raise CaiError(missing, next=f"its tags: {', '.join(sorted(known)) or 'none'}")
-        return replace(self, principles=kept)
 
 
 def load(path: str | Path) -> Constitution:

@@ -238,10 +238,6 @@ def test_order_names_and_tags_are_no_identity() -> None:
     assert one.fingerprint == other.fingerprint
 
 
-def test_a_subset_by_tags() -> None:
-    whole = constitution(principle("a", tags=("x",)), principle("b", tags=("y", "z")), principle("c"))
-    assert [one.id for one in whole.subset(["x", "z"]).principles] == ["a", "b"]
+def test_a_principle_by_its_id() -> None:
+    whole = constitution(principle("a"), principle("b"), principle("c"))
     assert whole.get("b") == whole.principles[1] and whole.get("no") is None
-    with pytest.raises(CaiError) as raised:
-        whole.subset(["q"])
-    assert str(raised.value) == "no principle of 'test' is tagged q; its tags: x, y, z"
