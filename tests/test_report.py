@@ -1,6 +1,7 @@
 """The summary of a run, from manifests written by hand, and how it reads."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,18 @@ def test_a_number_that_is_not_defined_is_said_to_be_so_and_an_empty_column_is_le
     assert "organism   not defined  n=20" in shown
     assert "nan" not in shown
     assert "accuracy" not in shown
+
+
+def test_a_reward_model_is_not_proposed_to_talk_to(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished / "sl-cai", finished / "zz-rm")
+    note = json.loads((finished / "zz-rm" / "cai.json").read_text())
+    note["identity"]["objective"]["kind"] = "reward"
+    (finished / "zz-rm" / "cai.json").write_text(json.dumps(note))
+    assert [line.name for line in summarise(finished).lines][-1] == "zz-rm"
+    assert run(["report", str(finished)]) == 0
+    assert capsys.readouterr().out.split("cai chat ")[1].split()[0] == str(finished / "sl-cai")
 
 
 def test_groups_are_shown_when_they_are_asked_for(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

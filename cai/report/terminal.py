@@ -183,7 +183,9 @@ def _print_next(summary: Summary, out: "Console") -> None:
         (f"less {run / table.name}.jsonl", "every verdict behind the numbers") for table in summary.tables
     ]
     hints.append((f"cai show {run} ID", "one row with all that was made for it"))
-    models = [line.name for line in summary.lines if line.note and line.state == "complete"]
+    trained = [line for line in summary.lines if line.note and line.state == "complete"]
+    # A reward model has nothing to say.
+    models = [line.name for line in trained if line.kind != "reward"]
     hints += [(f"cai chat {run / models[-1]}", "talk to what was trained")] if models else []
     width = max(len(command) for command, _ in hints)
     out.print("Where to look next")
