@@ -72,6 +72,12 @@ class Table:
     headline: tuple[str, ...]
     numbers: tuple[Number, ...]
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of the headline, what anybody was measured by: without a truth, say, no judge is right or wrong."""
+        measured = {number.name for number in self.numbers if not number.group}
+        return tuple(name for name in self.headline if name in measured)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Orders:

@@ -148,11 +148,9 @@ def _print_list(title: str, numbers: Sequence[Number], out: "Console") -> None:
 
 
 def _print_headline(table: Table, out: "Console") -> None:
-    """Whom a number is about down, what was measured across; what nobody was measured by is left out."""
-    measured = {number.name for number in table.numbers if not number.group}
-    headline = [name for name in table.headline if name in measured]
-    rows = _headline_rows(table, headline)
-    print_grid(f"{table.name} (95 % intervals)", ["", *headline], rows, out)
+    """Whom a number is about down, what was measured across."""
+    rows = _headline_rows(table, table.columns)
+    print_grid(f"{table.name} (95 % intervals)", ["", *table.columns], rows, out)
 
 
 def _headline_rows(table: Table, headline: Sequence[str]) -> list[list[str]]:

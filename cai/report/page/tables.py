@@ -18,10 +18,10 @@ def headline(table: Table) -> Grid:
     found = {(number.of, number.name): number for number in table.numbers if not number.group}
     subjects = dict.fromkeys(of for of, name in found if name in table.headline)
     rows = tuple(
-        (Cell(text=short(of)), *(measured(found.get((of, name))) for name in table.headline))
+        (Cell(text=short(of)), *(measured(found.get((of, name))) for name in table.columns))
         for of in subjects
     )
-    return Grid(title=table.name, columns=("", *table.headline), rows=rows)
+    return Grid(title=table.name, columns=("", *table.columns), rows=rows)
 
 
 def measured(number: Number | None) -> Cell:
