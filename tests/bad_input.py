@@ -554,6 +554,12 @@ FLAGS = [
         2,
     ),
     flags(
+        "merge of no folder",
+        "merge runs/nowhere",
+        "runs/nowhere: there is no such folder; give a run's folder, or a .jsonl file",
+        2,
+    ),
+    flags(
         "redo of no step",
         f"run {RECIPE} --redo respnses",
         "--redo: no step is called 'respnses'; did you mean 'responses'?",

@@ -177,6 +177,17 @@ def test_chat_keeps_the_conversation_until_an_empty_line(
     assert (out[0], out[2], len(out)) == (first, "(a new conversation)", 4)
 
 
+def test_ctrl_c_at_the_prompt_ends_a_chat(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read(prompt: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.input", read)
+    assert run(["chat", "mine", *ENGINE]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_constitution_is_checked_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["constitution", "check", "harmless"]) == 0
     assert capsys.readouterr().out.endswith("principles, 0 errors, 0 warnings\n")

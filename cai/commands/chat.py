@@ -69,6 +69,11 @@ def typed_lines() -> Iterator[str]:
     """What is typed, or piped in, a line at a time."""
     while True:
         try:
-            yield input("> " if sys.stdin.isatty() else "").strip()
+            line = input("> " if sys.stdin.isatty() else "").strip()
         except EOFError:
             return
+        except KeyboardInterrupt:
+            # It ends a talk like the end of input: there is nothing that the same command would go on with.
+            click.echo()
+            return
+        yield line

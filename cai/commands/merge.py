@@ -33,6 +33,10 @@ def merge(output: str, shards: tuple[str, ...], redo: bool, quiet: bool) -> None
     outputs = sorted({whole_of(path) for path in shards_in(folder)}) if folder.is_dir() else []
     if folder.is_dir() and not outputs:
         raise UsageError("there is no shard in this folder", where=output, next="make them with --shard")
+    if not folder.exists() and not folder.suffix:
+        raise UsageError(
+            "there is no such folder", where=output, next="give a run's folder, or a .jsonl file"
+        )
     for path in outputs or [jsonl(output, "OUT")]:
         anew = put_together(path, [Path(shard) for shard in shards], redo=redo)
         if not quiet:
