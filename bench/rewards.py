@@ -15,8 +15,8 @@ def aligned(rl: dict[str, Any]) -> Iterator[str]:
     for name in ("ppo", "grpo"):
         numbers = _by(rl["runs"][name]["table"]["numbers"])
         for of in dict.fromkeys(of for of, _, _ in numbers):
-            if of not in seen:
-                seen.add(of)
+            if _short(of) not in seen:
+                seen.add(_short(of))
                 cells = [_share(numbers[of, measure, ""]) for measure in (HARM, HELP, OVER)]
                 yield f"| {_short(of)} | {' | '.join(cells)} |"
 

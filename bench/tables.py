@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from peers import pipelines, trainers
+from rewards import aligned, hacked
 from signs import ablations, signs
 
 ROOT = Path(__file__).parent.parent
@@ -47,6 +48,8 @@ def render(text: str) -> str:
         "attacks": attacks,
         "readers": readers,
         "page": page,
+        "aligned": lambda: aligned(results("rl")),
+        "hacked": lambda: hacked(results("rl")),
         "trainers": lambda: trainers(results("train"), results("ppo")),
         "pipelines": lambda: pipelines(results("peer")),
     }
