@@ -4,11 +4,12 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cai import manifest
-from cai.claim import Claim
+from cai.claim import Claim, lock_of
 from cai.errors import CaiError
 from cai.mix import mixed
 from cai.runs import redo
@@ -30,7 +31,22 @@ def is_complete(folder: Path, identity: Mapping[str, Any]) -> bool:
     if made["identity"] != plain:
         changed = f"was made with {manifest.difference(made['identity'], plain)}"
         raise CaiError(f"{folder} {changed}", next=f"start a new run, or {redo(folder.name)}")
+    if _work(folder).exists() or lock_of(folder).exists():
+        _tidy(folder)
     return True
+
+
+def _tidy(folder: Path) -> None:
+    """Clear away what a kill left after the model was in place, unless its trainer lives."""
+    with suppress(CaiError, OSError):
+        claim = Claim(folder)
+        shutil.rmtree(_work(folder), ignore_errors=True)
+        claim.release()
+
+
+def _work(folder: Path) -> Path:
+    # As cai.training.fit calls it, whose import takes torch along.
+    return folder.with_name(f"{folder.name}.training")
 
 
 def note(folder: Path) -> dict[str, Any] | None:
@@ -57,11 +73,11 @@ def left_out(folder: Path) -> dict[str, int]:
 
 def under_way(folder: Path) -> str | None:
     """How far the training of a model is that is not whole yet, in words; None where none was begun."""
-    # As cai.training.fit and cai.training.checkpoint call them, whose import takes torch along.
-    work = folder.with_name(f"{folder.name}.training")
+    work = _work(folder)
     if folder.exists() or not work.is_dir():
         return None
     try:
+        # The name is cai.training.checkpoint's.
         written = (work / "metrics.jsonl").read_bytes()
         # What follows the last newline is being written.
         metrics = json.loads(written[: written.rfind(b"\n")].rsplit(b"\n", 1)[-1])

@@ -93,6 +93,18 @@ def test_a_recipe_names_the_reward_models_step(here, capsys):
     assert Path("runs/x/ppo/model.safetensors").read_bytes() == before
 
 
+def test_what_a_kill_left_beside_a_finished_model_goes(here):
+    """Killed after the model was put in place, before its work was cleared away."""
+    assert run(["run", "runs/x", "--quiet"]) == 0
+    left = Path("runs/x/rm.training")
+    left.mkdir()
+    (left / "metrics.jsonl").write_text("{}\n")
+    before = Path("runs/x/rm/model.safetensors").read_bytes()
+    assert run(["run", "runs/x", "--quiet"]) == 0
+    assert not left.exists()
+    assert Path("runs/x/rm/model.safetensors").read_bytes() == before
+
+
 HACKING = """
 [[steps]]
 name = "hacking"
