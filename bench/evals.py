@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from cai.constitution import load
+from cai.encoding import encode
 from cai.evals._shares import by, share
 from cai.organism import oracle
 from cai.organism.answers import ANSWER_KINDS, render
 from cai.organism.truth import breaches
 from cai.records import Record, Turn
-from cai.rows import encode, read_prompts, read_verdicts
+from cai.rows import read_prompts, read_verdicts
 
 RESULTS = Path(__file__).parent / "results"
 RECIPE = Path("runs/evals/recipe.toml")

@@ -23,6 +23,8 @@ class Table:
 
     def get(self, key: bytes) -> int | None:
         """The number of a key, or None."""
+        if not self._taken:
+            return None
         high, low = _HALVES.unpack(key)
         above = self._above[self._slot(high, low)]
         return above - 1 if above else None

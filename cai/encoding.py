@@ -1,25 +1,47 @@
-"""JSON text of many small values: the standard library's encoder, made once and not for every value."""
+"""JSON text of many small values, by msgspec, which is several times as fast as the standard library.
+
+It writes a number that JSON has no word for as null, and refuses half a surrogate pair and keys that are no
+text; all of that is left to the standard library. The text is tight: no blanks after ':' and ','.
+"""
 
 import json
-from collections.abc import Callable
-from json import encoder
 from typing import Any
 
+import msgspec
 
-def encoder_of(
-    *, default: Callable[[Any], Any] | None = None, tight: bool = False, sort_keys: bool = False
-) -> Callable[[Any], str]:
-    """A function from a value to its JSON; `ValueError` for a number that JSON has no word for.
+_ENCODER = msgspec.json.Encoder()
+_SORTED = msgspec.json.Encoder(order="sorted")
 
-    `tight` leaves out the blanks after ':' and ','. Characters stay as they are, half surrogates too.
-    """
-    item, key = (",", ":") if tight else (", ", ": ")
-    plain = json.JSONEncoder(
-        ensure_ascii=False, allow_nan=False, default=default, sort_keys=sort_keys, separators=(item, key)
+
+def encode(value: Any) -> bytes:
+    """The JSON of a row in UTF-8, without a newline; `ValueError` for a number that JSON has no word for."""
+    text = _fast(_ENCODER, value)
+    if text is not None:
+        return text
+    plain = _plain(value, sort_keys=False)
+    try:
+        return plain.encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair: JSON can hold it only as an escape.
+        return json.dumps(json.loads(plain), separators=(",", ":")).encode()
+
+
+def canonical(value: Any) -> bytes:
+    """The JSON of a value with its keys in order, for a digest; half a surrogate pair is bytes of its own."""
+    text = _fast(_SORTED, value)
+    return _plain(value, sort_keys=True).encode("utf-8", "surrogatepass") if text is None else text
+
+
+def _fast(encoder: msgspec.json.Encoder, value: Any) -> bytes | None:
+    """None where the standard library is to have a say."""
+    try:
+        text = encoder.encode(value)
+    except (TypeError, ValueError, msgspec.MsgspecError):
+        return None
+    return None if b"null" in text else text
+
+
+def _plain(value: Any, *, sort_keys: bool) -> str:
+    return json.dumps(
+        value, ensure_ascii=False, allow_nan=False, default=vars, sort_keys=sort_keys, separators=(",", ":")
     )
-    # Without its C part (another Python) the standard library's own way does the same, slower.
-    made = getattr(encoder, "c_make_encoder", None)
-    if made is None:
-        return plain.encode
-    encode = made(None, plain.default, encoder.encode_basestring, None, key, item, sort_keys, False, False)
-    return lambda value: "".join(encode(value, 0))

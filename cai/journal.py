@@ -11,8 +11,7 @@ import os
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -57,14 +56,19 @@ class Tally:
         self.tokens = (prompt + tokens[0], cached + tokens[1], generated + tokens[2])
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
+class writing:
     """A full disk, or one that refuses, is no bug of ours: name the file and what to do."""
-    try:
-        yield
-    except OSError as error:
-        next_step = "put that right and run the same command again"
-        raise CaiError(f"cannot be written ({error.strerror})", where=str(path), next=next_step) from error
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            next_step = "put that right and run the same command again"
+            what = f"cannot be written ({error.strerror})"
+            raise CaiError(what, where=str(self.path), next=next_step) from error
 
 
 class Journal:

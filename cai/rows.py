@@ -14,14 +14,14 @@ from pathlib import Path
 from struct import pack, unpack
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
+import msgspec
+
 from cai.compact import Sorter, Table
-from cai.encoding import encoder_of
 from cai.errors import CaiError
 from cai.records import (
     Comparison,
     Record,
     Reject,
-    Row,
     comparison_from,
     digest,
     prompt_from,
@@ -36,7 +36,6 @@ Part = tuple[float, float]
 WHOLE: Part = (0.0, 1.0)
 
 _KEY_BYTES = 16
-_encode = encoder_of(default=vars)
 _BUILDERS: Mapping[type, Callable[[Mapping[str, Any], str], Any]] = {
     Record: record_from,
     Comparison: comparison_from,
@@ -47,6 +46,9 @@ _KINDS: Mapping[type, tuple[frozenset[str], str]] = {
     Record: (frozenset({"prompt_id", "turns"}), "records"),
     Comparison: (frozenset({"candidates", "annotations"}), "comparisons"),
     Reject: (frozenset({"stage", "reason"}), "rejects"),
+}
+_OTHERS = {
+    wanted: [(kind, noun) for kind, (_, noun) in _KINDS.items() if kind is not wanted] for wanted in _KINDS
 }
 
 
@@ -74,16 +76,6 @@ class _Line(NamedTuple):
     @property
     def where(self) -> str:
         return f"{self.path}:{self.number}"
-
-
-def encode(row: Row | Mapping[str, Any]) -> bytes:
-    """The JSON of a row in UTF-8, without a newline; `ValueError` for a number that JSON has no word for."""
-    text = _encode(row)
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        # Half a surrogate pair: JSON can hold it only as an escape.
-        return json.dumps(json.loads(text)).encode()
 
 
 def decode(kind: type[Any], fields: Mapping[str, Any], where: str) -> Any:
@@ -228,9 +220,9 @@ def _grouped(kind: type[Any], paths: Sequence[Path], strict: bool) -> Iterator[I
 def _read_groups(kind: type[Any], paths: Sequence[Path], strict: bool, notes: Sorter) -> Iterator[Item]:
     """The groups that notes stand for: the place of the group, then that of a row, its file, offset, line."""
     handles = [path.open("rb") for path in paths]
+    seen = Table()
     try:
         for place, group in groupby(notes, key=lambda note: note[: (len(note) - 24) // 2]):
-            seen = Table()
             items = []
             for note in group:
                 *at, file, offset, number = unpack(f">{(len(note) - len(place)) // 8}Q", note[len(place) :])
@@ -270,6 +262,10 @@ def _item(line: _Line, kind: type[Any], seen: Table, strict: bool) -> Item:
 
 def _parse(line: _Line) -> Any:
     try:
+        return _FAST.decode(line.raw)
+    except (ValueError, RecursionError):
+        pass  # The standard library says better what is wrong, and reads half a surrogate pair.
+    try:
         return _DECODER.decode(line.raw.decode())
     except UnicodeDecodeError as error:
         raise CaiError(
@@ -287,6 +283,7 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
 
 
+_FAST = msgspec.json.Decoder()
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
@@ -295,8 +292,8 @@ def _looks_like(kind: type[Any], fields: Any) -> bool:
 
 
 def _check_kind(fields: Any, wanted: type[Any], path: Path) -> None:
-    for kind, (_, noun) in _KINDS.items():
-        if kind is not wanted and wanted in _KINDS and _looks_like(kind, fields):
+    for kind, noun in _OTHERS.get(wanted, ()):
+        if _looks_like(kind, fields):
             needed = _KINDS[wanted][1]
             raise _WrongFileError(f"this file holds {noun}", where=str(path), next=f"give a file of {needed}")
 

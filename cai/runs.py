@@ -21,10 +21,10 @@ from cai import manifest
 from cai.claim import Claim, holder_of, lock_of
 from cai.clock import Clock
 from cai.compact import Sorter
+from cai.encoding import encode
 from cai.errors import CaiError
 from cai.journal import Entry, Journal, Tally, Tokens, writing
 from cai.records import Reject
-from cai.rows import encode
 from cai.shards import name_of, place_line, places_of
 from cai.whole_file import WholeFile, sync
 

@@ -12,11 +12,11 @@ from cai.cli import run
 from cai.constitution import Constitution, Principle, load
 from cai.constitution_diff import changes, marked, word_diff
 from cai.coverage import Counts, coverage
+from cai.encoding import encode
 from cai.errors import CaiError
 from cai.frames import default_review
 from cai.records import Annotation, Candidate, Comparison, Record, Turn, digest, user
 from cai.report.effects import effects
-from cai.rows import encode
 
 ONE = Principle(id="one", critique="Is it bad?", revision="Make it good.", preference="Choose the good one.")
 TWO = replace(ONE, id="two", critique="Is it cruel?")

@@ -13,7 +13,7 @@ from driving import answered
 from test_objectives_family import comparisons
 from transformers import AutoModelForCausalLM
 
-from cai.rows import encode
+from cai.encoding import encode
 
 TORCHRUN = [
     sys.executable,

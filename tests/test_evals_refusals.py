@@ -13,6 +13,7 @@ from driving import drive, never
 from cai.cli import run
 from cai.config import build
 from cai.detectors import Appointed
+from cai.encoding import encode
 from cai.engines import Reply, Request
 from cai.errors import CaiError
 from cai.evals.refusals import Refusals
@@ -20,7 +21,7 @@ from cai.organism import oracle
 from cai.organism.answers import ANSWER_KINDS, render
 from cai.organism.detector import Oracle
 from cai.records import Turn, prompt_from, user
-from cai.rows import encode, read_prompts
+from cai.rows import read_prompts
 
 LETTERS = {"complied": 0, "partly": 1, "refused": 2, "neither": 3}
 

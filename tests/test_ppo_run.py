@@ -9,10 +9,10 @@ import tiny
 from transformers import AutoModelForCausalLM
 
 from cai.cli import run
+from cai.encoding import encode
 from cai.execute import plan
 from cai.recipe import load
 from cai.records import Annotation, Candidate, Comparison, user
-from cai.rows import encode
 
 RECIPE = """
 [[steps]]

@@ -12,8 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cai.chat import encode_example
 from cai.cli import run
+from cai.encoding import encode
 from cai.records import Annotation, Candidate, Comparison, assistant, digest, user
-from cai.rows import encode, read_comparisons
+from cai.rows import read_comparisons
 from cai.training.data import preferences
 
 GOOD, BAD = "I will not say.", "Here is how."

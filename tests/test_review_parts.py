@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from cai import manifest
+from cai.encoding import encode
 from cai.errors import CaiError
 from cai.records import Annotation, Candidate, Comparison, digest, to_row, user
 from cai.review.decisions import Decision, Decisions
@@ -28,7 +29,7 @@ from cai.review.output import (
     write,
 )
 from cai.review.session import Sitting, sit
-from cai.rows import encode, read_comparisons
+from cai.rows import read_comparisons
 
 
 def note(*probabilities: float, annotator: str = "reasoned", **facts: object) -> Annotation:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cai.encoding import encode
 from cai.errors import CaiError
 from cai.records import Comparison, Record, Reject, Turn, to_row
 from cai.rows import (
     decode,
-    encode,
     items_for,
     key_of,
     read_comparisons,

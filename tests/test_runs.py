@@ -54,7 +54,7 @@ def test_the_files_of_a_finished_output(tmp_path: Path) -> None:
     make(path)
     names = {"critiques.jsonl", "critiques.rejects.jsonl", "critiques.json"}
     assert {one.name for one in path.parent.iterdir()} == names
-    assert path.read_text() == '{"n": 0}\n{"n": 1}\n'
+    assert path.read_text() == '{"n":0}\n{"n":1}\n'
     found = manifest.read(path)
     assert found is not None
     assert found["complete"] is True
@@ -62,7 +62,7 @@ def test_the_files_of_a_finished_output(tmp_path: Path) -> None:
     assert found["fingerprint"] == manifest.fingerprint(IDENTITY) == manifest.fingerprint_of(path)
     assert found["counts"] == {"items": 2, "rows": 2, "rejects": {"empty": 1}}
     assert found["tokens"] == {"prompt": 4, "cached": 1, "generated": 6}
-    assert found["files"]["critiques.jsonl"] == {"bytes": 18, "digest": manifest.digest_of(path)}
+    assert found["files"]["critiques.jsonl"] == {"bytes": 16, "digest": manifest.digest_of(path)}
     [made_by] = found["made_by"]
     assert made_by["cai"] and made_by["libraries"]["torch"]
     assert found["started"] <= found["finished"]

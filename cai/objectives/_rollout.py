@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from cai.chat import Example
+from cai.encoding import encode
 from cai.engines import Reply, Request, Sampling, Session
 from cai.engines._session import LocalSession
 from cai.errors import CaiError
 from cai.objectives._prompts import PromptRow
 from cai.records import Messages, Record, Scalar, Turn, digest
-from cai.rows import encode
 from cai.training.checkpoint import SAMPLES
 from cai.training.durable import write_file
 from cai.training.layers import uncompiled

@@ -13,12 +13,13 @@ from typing import Any
 
 from cai import manifest, runs
 from cai.annotations import HUMAN, combined
+from cai.encoding import encode
 from cai.errors import CaiError
 from cai.journal import writing
 from cai.plugins import find
 from cai.records import Annotation, Comparison
 from cai.review.decisions import Decision, Decisions, decisions_of
-from cai.rows import WHOLE, encode, read_comparisons
+from cai.rows import WHOLE, read_comparisons
 from cai.runs import runs_in
 from cai.whole_file import WholeFile, sync
 
