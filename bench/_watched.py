@@ -1,5 +1,6 @@
 """A vLLM session of cai's that is watched, and a bare loop over what it was asked: for bench/flow.py."""
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,12 +36,13 @@ class Answered(list[tuple[int, Reply]]):
 
 
 class Watched:
-    """A session that counts the engine's steps and, when asked to, notes its requests."""
+    """A session that counts the engine's steps and seconds and, when asked to, notes its requests."""
 
     def __init__(self, session: Any) -> None:
         self.session = session
         self.engine = session.vllm
         self.steps = 0
+        self.seconds = 0.0
         self.asked: list[Asked] | None = None
         self._now: int | None = None
         self._names: dict[str, int] = {}
@@ -54,7 +56,9 @@ class Watched:
 
     def step(self) -> Any:
         self.steps += 1
+        began = time.perf_counter()
         outputs = self._step()
+        self.seconds += time.perf_counter() - began
         if self.asked is not None:
             for output in outputs:
                 if output.finished:
@@ -67,7 +71,11 @@ class Watched:
             after = None if self._now is None else self._first[self._now]
             self._first.setdefault(int(name.partition("-")[0]), len(self.asked))
             self.asked.append(Asked(ids=list(prompt["prompt_token_ids"]), params=params.clone(), after=after))
-        return self._add(name, prompt, params, **others)
+        began = time.perf_counter()
+        try:
+            return self._add(name, prompt, params, **others)
+        finally:
+            self.seconds += time.perf_counter() - began
 
     def record(self) -> list[Asked]:
         """Note what is asked from now on, in the list that is returned."""
@@ -84,9 +92,9 @@ class Watched:
         return Answered(self.session.poll(), look)
 
     def fresh(self) -> None:
-        """Forget cached prefixes and the count of steps."""
+        """Forget cached prefixes and what was counted."""
         assert self.engine.reset_prefix_cache()
-        self.steps = 0
+        self.steps, self.seconds = 0, 0.0
 
 
 def bare(watched: Watched, asked: list[Asked], *, chained: bool) -> None:

@@ -88,6 +88,7 @@ def timed(watched: Watched, work: Callable[[Path], None]) -> dict[str, float]:
     found = {
         "seconds": round(time.perf_counter() - began, 3),
         "cpu_seconds": round(time.process_time() - cpu, 3),
+        "engine_seconds": round(watched.seconds, 3),
         "steps": watched.steps,
         **tokens(folder),
     }
@@ -126,6 +127,7 @@ def flows(options: argparse.Namespace, watched: Watched) -> dict[str, Any]:
         "steps_staged_of_raw": spread(rounds, "staged", "raw", "steps"),
         "seconds_streamed_of_staged": spread(rounds, "streamed", "staged"),
         "throughput_streamed_of_bare": spread(rounds, "bare", "streamed"),
+        "share_in_engine": within(rounds, "streamed"),
         "rounds": rounds,
     }
 
@@ -160,6 +162,7 @@ def judging(options: argparse.Namespace, watched: Watched) -> dict[str, Any]:
         "prompt_tokens": sum(len(one.ids) for one in asked),
         "cached_share": round(rounds[-1]["judged"]["cached"] / rounds[-1]["judged"]["prompt"], 3),
         "throughput_judged_of_bare": spread(rounds, "bare", "judged"),
+        "share_in_engine": within(rounds, "judged"),
         "judgements_per_s": round(statistics.median(per_second) / 2, 1),
         "rounds": rounds,
     }
@@ -250,9 +253,20 @@ def took(command: list[str]) -> float:
     return time.perf_counter() - began
 
 
+def within(rounds: list[dict[str, Any]], name: str) -> dict[str, float]:
+    """How much of the time passes in vLLM's own `add_request` and `step`. What else runs on the machine slows
+    both parts of one run alike, so this says more there than two runs one after the other.
+    """
+    return summed([one[name]["engine_seconds"] / one[name]["seconds"] for one in rounds])
+
+
 def spread(rounds: list[dict[str, Any]], over: str, under: str, what: str = "seconds") -> dict[str, float]:
-    """The ratio within each round: its median, least and most."""
-    ratios = [one[over][what] / one[under][what] for one in rounds]
+    """The ratio within each round."""
+    return summed([one[over][what] / one[under][what] for one in rounds])
+
+
+def summed(ratios: list[float]) -> dict[str, float]:
+    """Median, least and most."""
     return {
         "median": round(statistics.median(ratios), 3),
         "least": round(min(ratios), 3),
