@@ -12,7 +12,8 @@ from cai.cli import run
 from cai.evals import Number
 from cai.evals._numbers import to_json
 from cai.records import Annotation, Candidate, Comparison, to_row, user
-from cai.report.summary import Line, Tokens, summarise
+from cai.report import judges
+from cai.report.summary import Line, Tokens, outputs_of, summarise
 from cai.report.terminal import short
 
 
@@ -246,22 +247,32 @@ def judged(first: float, second: float) -> Comparison:
     )
 
 
-def test_a_judge_s_position_bias_is_read_from_both_orders(tmp_path: Path) -> None:
+def test_how_a_judge_judged_is_in_every_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output(tmp_path, "comparisons", {"stage": {"kind": "compare"}})
     rows = [judged(0.9, 0.7), judged(0.8, 0.4)]
     text = "".join(json.dumps(to_row(row)) + "\n" for row in rows)
     (tmp_path / "comparisons.jsonl").write_text(text)
-    [orders] = summarise(tmp_path).orders
+    [table] = judges.judged(outputs_of(tmp_path))
+    assert (table.name, table.columns) == (
+        "comparisons: its judges",
+        ("orders disagree", "position bias before"),
+    )
+    found = {number.name: number for number in table.numbers}
     # Shown first: 0.9 and 1 - 0.7, then 0.8 and 1 - 0.4; their mean is 0.65.
-    assert orders.bias == pytest.approx(0.15)
-    assert (orders.agree, orders.n) == (0.5, 2)
+    assert found["position bias before"].value == pytest.approx(0.15)
+    assert (found["orders disagree"].value, found["orders disagree"].n) == (0.5, 2)
+    assert {number.of for number in table.numbers} == {"logprob"}
+    assert run(["report", str(tmp_path)]) == 0
+    assert "logprob 50.0% [0.0, 100.0] n=2 0.150 [?] n=2" in " ".join(capsys.readouterr().out.split())
+    page = (tmp_path / "report.html").read_text()
+    assert "comparisons: its judges" in page and "position bias before" in page
 
 
 def test_a_step_that_rejected_all_it_judged_is_reported_like_any_other(tmp_path: Path) -> None:
     none = {"items": 4, "rows": 0, "rejects": {"unreadable": 4}}
     output(tmp_path, "comparisons", {"stage": {"kind": "compare"}}, counts=none)
     summary = summarise(tmp_path)
-    assert summary.orders == ()
+    assert judges.judged(outputs_of(tmp_path)) == ()
     assert [(line.rows, line.rejects) for line in summary.lines] == [(0, {"unreadable": 4})]
 
 

@@ -19,9 +19,11 @@ def value(number: Number) -> str:
 
 
 def interval(number: Number) -> str:
-    """The 95 % interval, "[95.1, 98.7]"; empty where there is no value."""
+    """The 95 % interval, "[95.1, 98.7]"; empty where there is no value, "[?]" where one draw tells none."""
     if number.n == 0 or isnan(number.value):
         return ""
+    if isnan(number.low) or isnan(number.high):
+        return "[?]"
     if is_share(number):
         return f"[{100 * number.low:.1f}, {100 * number.high:.1f}]"
     return f"[{_plain(number.low, number)}, {_plain(number.high, number)}]"

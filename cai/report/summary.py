@@ -11,8 +11,6 @@ from cai.evals import Number
 from cai.evals._numbers import from_json
 from cai.progress import count
 from cai.recipe import output_names
-from cai.records import Comparison
-from cai.rows import made_rows
 from cai.runs import Listing, runs_in, unfinished
 from cai.shards import name_of
 
@@ -80,25 +78,10 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Orders:
-    """How a judge took the order of the answers, over `n` comparisons of two answers shown in both orders.
-
-    `agree` is the share whose two orders name the same winner; `bias` is how far the mean probability of
-    the answer shown first lies above 0.5 before the orders are averaged. Averaging them makes it 0.
-    """
-
-    name: str
-    agree: float
-    bias: float
-    n: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Summary:
     run: Path
     lines: tuple[Line, ...]
     tables: tuple[Table, ...]
-    orders: tuple[Orders, ...]
 
 
 def summarise(run: Path) -> Summary:
@@ -113,7 +96,6 @@ def summarise(run: Path) -> Summary:
         run=run,
         lines=_lines(run, found),
         tables=tuple(_table(listing) for listing in complete if "numbers" in listing.manifest),
-        orders=tuple(filter(None, map(_orders, complete))),
     )
 
 
@@ -194,19 +176,3 @@ def table_of(name: str, manifest: Mapping[str, Any]) -> Table:
     """The table of an eval's manifest."""
     numbers = tuple(map(from_json, manifest["numbers"]))
     return Table(name=name, headline=tuple(manifest["headline"]), numbers=numbers)
-
-
-def _orders(listing: Listing) -> Orders | None:
-    if listing.manifest["identity"].get("stage", {}).get("kind") != "compare":
-        return None
-    agreed, firsts = [], []
-    for comparison in made_rows(listing.path, Comparison):
-        for annotation in comparison.annotations:
-            if len(annotation.orders) > 1 and len(comparison.candidates) == 2:
-                agreed.append(annotation.agree)
-                pairs = zip(annotation.orders, annotation.shown, strict=True)
-                firsts += [order[shown[0]] for order, shown in pairs]
-    if not agreed:
-        return None
-    bias = sum(firsts) / len(firsts) - 0.5
-    return Orders(name=listing.name, agree=sum(agreed) / len(agreed), bias=bias, n=len(agreed))

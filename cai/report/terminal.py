@@ -8,15 +8,16 @@ from cai import manifest
 from cai.evals import Number
 from cai.report import figures
 from cai.report.grid import print_grid
+from cai.report.judges import judged
 from cai.report.side_by_side import side_by_side
 from cai.report.summary import (
     ABSENT,
     Line,
-    Orders,
     Prices,
     Summary,
     Table,
     Tokens,
+    outputs_of,
     summarise,
     table_of,
 )
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def print_report(run: Path, *, groups: bool = False, prices: Prices | None = None) -> None:
-    """Print steps, tokens, rejects, the judge's bias and every eval's numbers, then where to look next.
+    """Print steps, tokens, rejects, how the judges judged and every eval's numbers, then where to look next.
 
     With `prices` each step's tokens are priced, and all of them together.
     """
@@ -38,8 +39,8 @@ def print_report(run: Path, *, groups: bool = False, prices: Prices | None = Non
     _print_steps(summary.lines, out)
     _print_tokens(summary.lines, prices, out)
     _print_rejects(summary.lines, out)
-    for orders in summary.orders:
-        out.print(_orders(orders))
+    for table in judged(outputs_of(run)):
+        _print_headline(table, out)
     for table in summary.tables:
         _print_numbers(table, out, groups)
     _print_next(summary, out)
@@ -125,13 +126,6 @@ def _print_rejects(lines: Sequence[Line], out: "Console") -> None:
     rows = [[line.name, reason, f"{count:,}"] for line in lines for reason, count in line.rejects.items()]
     if rows:
         print_grid("Rejects by reason", ["step", "reason", "rows"], rows, out)
-
-
-def _orders(orders: Orders) -> str:
-    return (
-        f"{orders.name}: both orders name the same winner in {orders.agree:.1%} of {orders.n:,} comparisons; "
-        f"position bias {orders.bias:+.3f} before averaging the orders, 0 after\n"
-    )
 
 
 def _print_numbers(table: Table, out: "Console", groups: bool) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from difflib import unified_diff
 from itertools import chain
 
+from cai.report.judges import judged
 from cai.report.page import charts, curves, readings, sources, tables
 from cai.report.page.shapes import Cell, Chart, Grid, Text
 from cai.report.page.shown import Row
@@ -13,6 +14,10 @@ from cai.report.summary import Prices, Summary, outputs_of
 from cai.runs import Listing
 
 Block = Grid | Chart | Text
+JUDGED = (
+    "Position bias is the mean of P(the answer shown first) less one half, before both orders are averaged, "
+    "which takes it away. Longer answers may win because they are better: with a truth the eval judge tells."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +38,7 @@ def of_run(summary: Summary, listings: Sequence[Listing], prices: Prices | None)
         _section("outcome", "Outcome", [*_explained(chain.from_iterable(both)), *every]),
         _section("groups", "Broken down", groups),
         _section("way", "From prompts to training", [tables.funnel(listings, summary.lines)]),
-        _section(
-            "judges", "Judges", [tables.orders(summary.orders), *map(charts.reliability, summary.tables)]
-        ),
+        _section("judges", "Judges", [*_judges(listings), *map(charts.reliability, summary.tables)]),
         _section("training", "Training", _curves(listings)),
         _section("provenance", "Provenance", _provenance(summary, listings, prices)),
     ]
@@ -62,7 +65,7 @@ def of_runs(runs: SideBySide, prices: Prices | None) -> list[Section]:
         blocks = [
             replace(way, title=f"{name}: {way.title[0].lower()}{way.title[1:]}"),
             tables.costs(summary.lines, prices),
-            tables.orders(summary.orders),
+            *_judges(listings),
             sources.constitution(summary.run, listings),
             tables.versions(listings),
         ]
@@ -72,6 +75,11 @@ def of_runs(runs: SideBySide, prices: Prices | None) -> list[Section]:
 
 def _section(id: str, title: str, blocks: Iterable[Block | None]) -> Section:
     return Section(id=id, title=title, blocks=tuple(block for block in blocks if block is not None))
+
+
+def _judges(listings: Sequence[Listing]) -> list[Block | None]:
+    found = list(map(tables.headline, judged(listings)))
+    return [*(replace(grid, about=JUDGED) for grid in found[:1]), *found[1:]]
 
 
 def _explained(blocks: Iterable[Block | None]) -> list[Block | None]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from cai.evals import Number
 from cai.report import figures
 from cai.report.page.shapes import Cell, Grid, cells
-from cai.report.summary import ABSENT, Line, Orders, Prices, Table, Tokens
+from cai.report.summary import ABSENT, Line, Prices, Table, Tokens
 from cai.report.terminal import short
 from cai.runs import Listing
 
@@ -98,22 +98,6 @@ def _cost(name: str, seconds: float, tokens: Tokens, prices: Prices | None) -> t
     rate = f"{tokens.generated / seconds:,.0f}" if seconds and tokens.generated else ""
     paid = [f"{prices.of(tokens):,.2f}"] if prices else []
     return cells(name, f"{seconds:,.1f}", *counts, rate, *paid)
-
-
-def orders(all_orders: Sequence[Orders]) -> Grid | None:
-    """How each judge took the order of the answers; None where nothing was judged in both orders."""
-    if not all_orders:
-        return None
-    rows = tuple(
-        (
-            Cell(text=one.name),
-            Cell(text=f"{one.agree:.1%}", share=one.agree, small=f"n = {one.n:,}"),
-            Cell(text=f"{one.bias:+.3f}"),
-        )
-        for one in all_orders
-    )
-    columns = ("comparisons", "both orders name the same winner", "position bias before averaging")
-    return Grid(title="The order of the answers", columns=columns, rows=rows)
 
 
 def versions(listings: Sequence[Listing]) -> Grid:
