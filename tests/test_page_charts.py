@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,17 @@ def test_categories_are_bars_and_counts_a_curve() -> None:
     assert (curve.kind, curve.x, curve.ticks) == ("points", "tries", ())
     assert [(point.x, point.y) for point in curve.series[0].points] == [(1, 0.2), (8, 0.3)]
     assert principles.kind == "bars"
+
+
+def test_what_one_draw_does_not_tell_is_left_out_of_a_chart() -> None:
+    alone = [
+        Number(name="score", of="start", value=value, low=nan, high=nan, n=1, group=group, unit="plain")
+        for group, value in (("theft", 0.5), ("fraud", 0.25), ("none", nan))
+    ]
+    [chart] = charts.groups(table(*alone))
+    [one] = chart.series
+    assert chart.ticks == ("theft", "fraud")
+    assert one.points == (Point(x=0, y=0.5, n=1), Point(x=1, y=0.25, n=1))
 
 
 def test_reliability_is_drawn_from_an_eval_s_own_table() -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from math import isnan
 
 from cai.evals import Number
 from cai.evals._judging import CONFIDENCE, RIGHT
@@ -54,10 +55,10 @@ def _both(help: Number, harm: Number, refusal: Number | None) -> Point:
     return Point(
         x=help.value,
         y=harm.value,
-        low=harm.low,
-        high=harm.high,
-        x_low=help.low,
-        x_high=help.high,
+        low=_known(harm.low),
+        high=_known(harm.high),
+        x_low=_known(help.low),
+        x_high=_known(help.high),
         n=harm.n,
         label=short(harm.of),
         note=", ".join(f"{one.name} {figures.value(one)}" for one in (harm, help, refusal) if one),
@@ -67,7 +68,8 @@ def _both(help: Number, harm: Number, refusal: Number | None) -> Point:
 def groups(table: Table) -> list[Chart]:
     """One chart for each measure that is broken down: by category as bars, by a count as a curve."""
     charts = []
-    grouped = [one for one in table.numbers if one.group and one.n and one.name not in (CONFIDENCE, RIGHT)]
+    broken_down = [one for one in table.numbers if one.group and one.name not in (CONFIDENCE, RIGHT)]
+    grouped = [one for one in broken_down if one.n and not isnan(one.value)]
     for name in dict.fromkeys(one.name for one in grouped):
         numbers = [one for one in grouped if one.name == name]
         kinds = tuple(dict.fromkeys(one.group for one in numbers))
@@ -102,7 +104,12 @@ def _grouped(
 
 
 def _point(x: float, number: Number) -> Point:
-    return Point(x=x, y=number.value, low=number.low, high=number.high, n=number.n)
+    return Point(x=x, y=number.value, low=_known(number.low), high=_known(number.high), n=number.n)
+
+
+def _known(end: float) -> float | None:
+    """An end of an interval; one draw has none."""
+    return None if isnan(end) else end
 
 
 def rounds(name: str, changed: Mapping[int, Sequence[bool]]) -> Chart | None:
@@ -155,4 +162,4 @@ def reliability(table: Table) -> Chart | None:
 
 
 def _calibrated(sure: Number, right: Number) -> Point:
-    return Point(x=sure.value, y=right.value, low=right.low, high=right.high, n=right.n)
+    return Point(x=sure.value, y=right.value, low=_known(right.low), high=_known(right.high), n=right.n)
