@@ -3,6 +3,7 @@
 Every interval of the `judge` and `winrate` evals over simulated rows: those of judges that are position- and
 length-biased, better or worse calibrated, with one or more pairs a prompt; of leagues of models with known
 Bradley-Terry strengths; and Wilson's interval of a plain share, whose coverage is a sum and no simulation.
+Each coverage has a 95 % interval of its own, over runs; "outside" lists those beyond the bar of 93 to 97 %.
 
     python bench/intervals.py             # 1000 judges of each kind, 1000 leagues: a quarter of an hour
 """
@@ -30,6 +31,7 @@ from cai.evals import Number  # noqa: E402
 from cai.evals._bradley_terry import SCALE  # noqa: E402
 from cai.evals._intervals import wilson  # noqa: E402
 from cai.evals._judging import against_gold, favours, order_effects  # noqa: E402
+from cai.evals._shares import share  # noqa: E402
 from cai.evals._standings import ANCHOR, ELO, LENGTH_CONTROLLED, WIN_RATE, standings  # noqa: E402
 
 JUDGES = {
@@ -38,6 +40,7 @@ JUDGES = {
     "400 prompts": (World(), 400),
     "100 prompts of 4 pairs, alike hard": (World(pairs=4, alike=1.2), 100),
     "300 prompts, a good judge with a strong position bias": (World(slope=6.0, position=1.5), 300),
+    "200 prompts, a judge too sure of itself": (World(confidence=4.0), 200),
 }
 LEAGUES = {
     "60 prompts, 4 models": (League(), 60),
@@ -46,6 +49,21 @@ LEAGUES = {
 }
 # A value that no sample can miss or that most samples lack is no test of an interval.
 LEFT_OUT = ("position bias after", "pairs without a truth", "first wins, orders disagree")
+BAR = (0.93, 0.97)
+FIELDS = {"coverage": "value", "low": "low", "high": "high"}
+AT_ONCE = "Elo, all of a league at once"
+NOTES = {
+    "low, high": "the 95 % interval of the coverage, runs being the independent draws",
+    "bar": f"on 'coverage', of every part but '{AT_ONCE}'",
+    "least": "the least coverage of Wilson's interval at any one share from 0.02 to 0.98: a count is whole, "
+    "so that it swings about 95 % with n and the share (Brown, Cai and DasGupta 2001); the bar is on the mean",
+    AT_ONCE: "each interval is of one model, at 95 %: several are inside together less often than each is. "
+    "Ones that are jointly 95 % would widen with every model that joins a league, and a model's own line "
+    "would depend on who else was measured",
+}
+
+# Of each number, interval by interval: whether it held the truth, and the run that it is of.
+Held = dict[str, list[tuple[bool, str]]]
 
 
 def main() -> None:
@@ -67,6 +85,9 @@ def main() -> None:
         "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()},
         "versions": {name: version(name) for name in ("cai", "numpy")},
         "seconds": round(time.monotonic() - began, 1),
+        "bar": BAR,
+        "outside": [part for part in parts if outside(part)],
+        "notes": NOTES,
         "parts": parts,
     }
     text = json.dumps(result, indent=1) + "\n"
@@ -75,15 +96,17 @@ def main() -> None:
 
 def judges(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Every ungrouped number of the judge eval."""
-    for what, (world, prompts) in JUDGES.items():
+    for at, (what, (world, prompts)) in enumerate(JUDGES.items()):
         truth = {
             name: number.value
             for name, number in judged(world, options.truth // world.pairs, 1 << 32).items()
+            if name not in LEFT_OUT
         }
-        held = {name: [0, 0] for name in truth if name not in LEFT_OUT}
-        for seed in range(options.runs):
+        held: Held = {}
+        for seed in seeds(at, options.runs):
             for name, number in judged(world, prompts, seed).items():
-                count(held, name, number, truth)
+                if name in truth:
+                    held.setdefault(name, []).append((holds(number, truth[name]), str(seed)))
         yield from listed(what, held, truth)
 
 
@@ -95,22 +118,24 @@ def judged(world: World, prompts: int, seed: int) -> dict[str, Number]:
 
 def leagues(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Elo of each model but the anchor, and win rates of every two; and all of a league's Elo at once."""
-    for what, (league, prompts) in LEAGUES.items():
-        held: dict[str, list[int]] = {}
+    for at, (what, (league, prompts)) in enumerate(LEAGUES.items()):
+        held: Held = {}
         truth = truths(league)
-        for seed in range(options.runs):
-            rows = league.rows(prompts, seed)
-            missed = 0
-            for number in standings(rows):
+        for seed in seeds(at, options.runs):
+            elo = []
+            for number in standings(league.rows(prompts, seed)):
                 name = f"{number.name} {number.of} {number.group}".strip()
                 if name in truth and not (league.length and number.name != LENGTH_CONTROLLED):
-                    count(held, number.name, number, {number.name: truth[name]})
-                    missed += number.name == ELO and not number.low <= truth[name] <= number.high
-            if not league.length:
-                all_held = held.setdefault("Elo, all models at once", [0, 0])
-                all_held[0] += missed == 0
-                all_held[1] += 1
+                    held.setdefault(number.name, []).append((holds(number, truth[name]), str(seed)))
+                    elo += [holds(number, truth[name])] if number.name == ELO else []
+            if elo:
+                held.setdefault(AT_ONCE, []).append((all(elo), str(seed)))
         yield from listed(what, held, {})
+
+
+def seeds(part: int, runs: int) -> range:
+    """Other ones for each part, so that what is luck in one is not luck in all."""
+    return range(part * 1_000_000, part * 1_000_000 + runs)
 
 
 def truths(league: League) -> dict[str, float]:
@@ -124,17 +149,26 @@ def truths(league: League) -> dict[str, float]:
     return found
 
 
-def count(held: dict[str, list[int]], name: str, number: Number, truth: dict[str, float]) -> None:
-    if name in truth and name not in LEFT_OUT:
-        entry = held.setdefault(name, [0, 0])
-        entry[0] += number.low <= truth[name] <= number.high
-        entry[1] += 1
+def holds(number: Number, truth: float) -> bool:
+    return number.low <= truth <= number.high
 
 
-def listed(what: str, held: dict[str, list[int]], truth: dict[str, float]) -> Iterator[dict[str, Any]]:
-    for name, (inside, runs) in held.items():
-        found = {"what": what, "number": name, "coverage": round(inside / runs, 4), "runs": runs}
-        yield {**found, **({"truth": round(truth[name], 4)} if name in truth else {})}
+def listed(what: str, held: Held, truth: dict[str, float]) -> Iterator[dict[str, Any]]:
+    for name, found in held.items():
+        runs = [run for _, run in found]
+        found_to_hold = share(name, what, [inside for inside, _ in found], prompts=runs)
+        yield {
+            "what": what,
+            "number": name,
+            **{key: round(getattr(found_to_hold, field), 4) for key, field in FIELDS.items()},
+            "runs": len(set(runs)),
+            **({"truth": round(truth[name], 4)} if name in truth else {}),
+        }
+
+
+def outside(part: dict[str, Any]) -> bool:
+    """Whether the coverage is beyond the bar, be it by the luck that `low` and `high` tell of."""
+    return part["number"] != AT_ONCE and not BAR[0] <= part["coverage"] <= BAR[1]
 
 
 def shares() -> Iterator[dict[str, Any]]:

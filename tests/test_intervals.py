@@ -12,6 +12,7 @@ from simulated import League, World
 from cai.evals import Number
 from cai.evals._bootstrap import MANY, bootstrap, percentiles, resampled
 from cai.evals._bradley_terry import SCALE
+from cai.evals._gaps import Gaps, Luck
 from cai.evals._intervals import (
     added,
     mean_interval,
@@ -86,6 +87,30 @@ def test_a_mean_by_hand() -> None:
     assert ((low + high) / 2, (high - low) / 2) == pytest.approx((2.5, 0.6455 * 3.1824), rel=0.01)
     assert mean_interval([1, 2, 3, 4] * 2, ["a", "b", "c", "d"] * 2) == pytest.approx((low, high))
     assert all(map(math.isnan, mean_interval([1.0, 2.0], ["a", "a"])))
+
+
+def test_a_skewed_mean_by_hand() -> None:
+    # 18 zeros and 2 tens: mean 1, m2 = 9, m3 = 72: skewness 8/3, k = 0.59628; deviation sqrt(9 / 19).
+    values, t, k = [0.0] * 18 + [10.0] * 2, 2.09302, 8 / 3 / math.sqrt(20)
+    # (1 + k T / 3)^3 = 1 + k (t - k / 6), solved for T.
+    far, near = ((3 / k) * (math.cbrt(1 + k * (side - k / 6)) - 1) for side in (t, -t))
+    deviation = math.sqrt(9 / 19)
+    assert (far, near) == pytest.approx((1.5012, -8.4263), abs=2e-4)
+    near = -3 / k
+    assert mean_interval(values) == pytest.approx((1 - far * deviation, 1 - near * deviation), abs=0.002)
+    low, high = mean_interval([-value for value in values])
+    assert (-high, -low) == pytest.approx(mean_interval(values))
+    # Of nine draws the skewness is not known: 1 +- t * s / 3.
+    low, high = mean_interval([0.0] * 8 + [9.0])
+    assert (low, high) == pytest.approx((1 - 2.306, 1 + 2.306), abs=0.002)
+
+
+def test_skewed_means_are_held_on_both_sides() -> None:
+    """1000 means of 40 exponential draws: each side misses 0.8 and 6 % of them by Student's t alone."""
+    draws = np.random.default_rng(7).exponential(size=(1000, 40))
+    found = [mean_interval(list(row)) for row in draws]
+    above, below = sum(low > 1 for low, _ in found), sum(high < 1 for _, high in found)
+    assert 8 <= above <= 35 and 15 <= below <= 48
 
 
 def test_distances_add_up_in_squares() -> None:
@@ -167,6 +192,83 @@ def test_calibration_error_by_hand() -> None:
     assert value == pytest.approx(0.2) and low < value < high
     even = [Judged(prompt=str(at), p=0.5) for at in range(9)]
     assert calibration_error(even) == (0, (0, 0))
+
+
+def one_bin(right: int, of: int, sure: float = 0.6, copies: int = 1) -> list[Judged]:
+    ps = [sure] * right + [1 - sure] * (of - right)
+    return [Judged(prompt=str(at), p=p) for at, p in enumerate(ps)] * copies
+
+
+def test_the_calibration_error_of_one_bin_is_that_of_a_share() -> None:
+    # 140 of 200 at 0.6: below as Wilson's, above 1.96 deviations: sqrt(0.7 * 0.3 / 199).
+    value, (low, high) = calibration_error(one_bin(140, 200))
+    assert value == pytest.approx(0.1)
+    assert low == pytest.approx(wilson(140, 200)[0] - 0.6, abs=0.004)
+    assert high == pytest.approx(0.1 + 1.96 * math.sqrt(0.21 / 199), abs=0.004)
+
+
+def test_copied_verdicts_are_no_more_calibrated() -> None:
+    once, copied = (calibration_error(one_bin(140, 200, copies=copies))[1] for copies in (1, 5))
+    assert copied == pytest.approx(once, abs=0.005)
+
+
+def test_a_judge_without_one_mistake_could_make_some() -> None:
+    # Wilson: 40 of 40 may be right 91.24 % of the time, and were sure by 97 %.
+    value, (low, high) = calibration_error(one_bin(40, 40, sure=0.97))
+    assert (value, low) == (pytest.approx(0.03), 0)
+    assert high == pytest.approx(0.97 - 0.9124, abs=0.001)
+
+
+def test_a_value_of_0_does_not_prove_a_judge_calibrated() -> None:
+    # 18 of 20 at 0.9: the deviation is sqrt(0.09 / 19), and |noise| is 0.7979 deviations by itself.
+    value, (low, high) = calibration_error(one_bin(18, 20, sure=0.9))
+    assert value == pytest.approx(0) and low == 0
+    assert high == pytest.approx((1.96 - 0.7979) * math.sqrt(0.09 / 19), abs=0.004)
+
+
+def test_what_a_hypothesis_says_of_luck_by_hand() -> None:
+    gaps = Gaps(
+        bins=np.array([0, 0, 1, 1]),
+        sure=np.array([0.9, 0.8, 0.7, 0.5]),
+        right=np.array([1.0, 1.0, 0.0, 0.5]),
+        prompts=["a", "b", "c", "d"],
+    )
+    assert gaps.sums == pytest.approx([0.3, -0.7])
+    # As sure as right: 0.9 * 0.1 + 0.8 * 0.2, and 0.7 * 0.3; a half names nobody; 2 / 1 for the fit.
+    assert gaps.spread(np.zeros(2)) == pytest.approx([math.sqrt(2 * 0.25), math.sqrt(2 * 0.21)])
+    # 0.1 less in the first bin, 0.2 in the second: 0.8 * 0.2 + 0.7 * 0.3, and 0.5 * 0.5.
+    assert gaps.spread(np.array([-0.2, -0.4])) == pytest.approx([math.sqrt(2 * 0.37), math.sqrt(2 * 0.25)])
+    # One more deviation right in the first bin; half as many verdicts again in the second.
+    luck = Luck(words=np.array([[1.0, 0.0]]), turnout=np.array([[0.0, 0.5]]))
+    drawn = gaps.drawn(np.array([-0.2, -0.4]), luck)
+    assert drawn == pytest.approx(np.array([[math.sqrt(0.74) - 0.2, -0.6]]))
+
+
+def test_luck_varies_as_prompts_do() -> None:
+    """Three bins of 4, 4 and 2 verdicts of prompts of their own: turnout is multinomial."""
+    gaps = Gaps(
+        bins=np.array([0] * 4 + [1] * 4 + [2] * 2),
+        sure=np.full(10, 0.5),
+        right=np.array([1.0, 0.0] * 5),
+        prompts=[str(at) for at in range(10)],
+    )
+    luck = gaps.luck(times=40_000)
+    assert np.cov(luck.words.T) == pytest.approx(np.eye(3), abs=0.03)
+    shares = np.array([0.4, 0.4, 0.2])
+    expected = (np.diag(shares) - np.outer(shares, shares)) * 10 / np.outer(gaps.counts, gaps.counts)
+    assert np.cov(luck.turnout.T) == pytest.approx(expected, abs=0.01)
+
+
+def test_a_calibrated_judge_is_called_so_19_times_of_20() -> None:
+    """200 judges that are right just as often as they say. P(fewer than 179 at 95 %) < 0.001."""
+    random = np.random.default_rng(5)
+    called = 0
+    for _ in range(200):
+        sure = random.uniform(0.5, 1, 120)
+        ps = np.where(random.random(120) < sure, sure, 1 - sure)
+        judged = [Judged(prompt=str(at), p=float(p)) for at, p in enumerate(ps)]
+        called += calibration_error(judged)[1][0] == 0
+    assert 179 <= called < 200
 
 
 def covered(numbers: dict[str, list[Number]], truth: dict[str, float]) -> dict[str, float]:

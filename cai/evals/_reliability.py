@@ -5,14 +5,14 @@ half names nobody and is half right.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import hypot
 from typing import TYPE_CHECKING
 
-from cai.evals._bootstrap import resampled
-from cai.evals._intervals import WHOLE, Z95, Interval, totals, wilson
+from cai.evals._gaps import Gaps
+from cai.evals._intervals import WHOLE, Z95, Interval, wilson
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 BINS = 10
 LEAST = 20
-_HALVINGS = 40
+TAIL = 0.025
+_HALVINGS = 12
 _DIGITS = 9
 
 
@@ -82,67 +83,74 @@ def bins(judged: Sequence[Judged]) -> list[Bin]:
 def calibration_error(judged: Sequence[Judged]) -> tuple[float, Interval]:
     """The expected calibration error: mean |right - confidence| over bins of equal mass, by their mass.
 
-    There must be one verdict at least. (Naeini, Cooper and Hauskrecht 2015.) Noise alone makes it positive,
-    and percentiles of a bootstrap would count that noise twice. So the interval inverts a test: its ends are
-    the errors, of the same shape over the bins, under which a value as large (as small) as the one found
-    turns up in 2.5 % of bootstrap draws (Carpenter 1999). It goes down to 0 when noise alone explains the
-    value; else it is no narrower than that of the sum of the gaps with their signs, of which the absolute
-    values take away spread but no doubt.
+    There must be one verdict at least. (Naeini, Cooper and Hauskrecht 2015.) Noise alone makes it positive.
+    The interval is the value less that bias, +- the doubt about the sum of the gaps with their signs; of the
+    absolute values the spread is less, the doubt is not. Its lower end goes further down to the least error,
+    of the same shape over the bins, that explains the value: to 0 where noise alone does. Noise is drawn with
+    the chances of being right that an error implies, not with those observed: under an error of 0 a judge is
+    right as often as it says (consistency resampling, Broecker and Smith 2007).
+
+    Near 0 it is the interval of a number at a boundary: it holds the value, and no true error lies above it.
+    So that it covers 95 % there and not 97.5 %, the lower end is given what the upper one leaves of the 5 %
+    (from one-sided to two-sided, as in Feldman and Cousins 1998). With fewer than some 60 verdicts, of which
+    a judge gets nearly all right, it covers more.
     """
     import numpy as np
 
     found = bins(judged)
-    rows = [
-        (one.prompt, [(one.right - one.confidence) * (at == place) for at in range(len(found))])
-        for place, some in enumerate(found)
-        for one in some.judged
-    ]
-    sums = totals(rows)
-    gaps = np.asarray(sums).sum(0) / len(judged)
-    value = float(np.abs(gaps).sum())
-    if len(sums) < 2:
+    ordered = [one for place in found for one in place.judged]
+    gaps = Gaps(
+        bins=np.repeat(np.arange(len(found)), [len(place.judged) for place in found]),
+        sure=np.array([one.confidence for one in ordered]),
+        right=np.array([one.right for one in ordered]),
+        prompts=[one.prompt for one in ordered],
+    )
+    value = float(np.abs(gaps.sums).sum()) / len(judged)
+    if len(set(gaps.prompts)) < 2:
         return value, WHOLE
-    counts = np.array([len(place.judged) for place in found])
-    noise = (resampled(sums) / len(judged) - gaps) * np.sqrt(counts / np.maximum(counts - 1, 1))
-    low = value * _scale_at(gaps, noise, value, 0.975)
-    high = value * _scale_at(gaps, noise, value, 0.025)
-    if low > 0:
-        middle, half = (low + high) / 2, Z95 * float((noise @ np.sign(gaps)).std())
-        low, high = max(0.0, min(low, middle - half)), max(high, middle + half)
-    hidden = _hidden(found) / len(judged)
-    low = max(0.0, value - hypot(value - low, hidden))
-    return value, (low, value + hypot(max(high, value) - value, hidden))
+    luck, signs = gaps.luck(), np.where(gaps.sums < 0, -1.0, 1.0)
+
+    def under(scale: float) -> tuple["Floats", float, float]:
+        """Errors under a hypothesis, the doubt about each, and their bias."""
+        truth = scale * gaps.sums
+        drawn = gaps.drawn(truth, luck)
+        errors = np.abs(drawn).sum(1) / len(judged)
+        doubt = Z95 * float(((drawn - truth) @ signs).std()) / len(judged)
+        return errors, doubt, float(errors.mean()) - scale * value
+
+    def explains(scale: float) -> bool:
+        errors, doubt, bias = under(scale)
+        missed = min(TAIL, float((errors < scale * value - max(0.0, doubt - bias)).mean()))
+        return bool(np.quantile(errors, 1 - 2 * TAIL + missed) >= value)
+
+    _, doubt, bias = under(1.0)
+    low = max(0.0, min(value * _least(explains), value - bias - doubt))
+    above = hypot(max(0.0, doubt - bias), _hidden(found) / len(judged))
+    return value, (low, min(1.0, value + above))
 
 
 def _hidden(found: Sequence[Bin]) -> float:
-    """What a bootstrap cannot see: bins without a single error, or without a hit, seem to know no noise.
+    """By how much luck could hide an error of another shape: bins without one mistake.
 
-    Wilson's interval of all of them together says how many could have been otherwise.
+    Wilson's interval of all of them together says how often they could be wrong all the same.
     """
-    distances = []
-    for word in (0.0, 1.0):
-        alike = [
-            one for place in found if {one.right for one in place.judged} == {word} for one in place.judged
-        ]
-        prompts = len({one.prompt for one in alike})
-        if prompts:
-            distances.append(len(alike) * (1 - wilson(prompts, prompts)[0]))
-    return hypot(*distances)
+    faultless = [place for place in found if all(one.right == 1 for one in place.judged)]
+    prompts = len({one.prompt for place in faultless for one in place.judged})
+    chance = wilson(prompts, prompts)[0]
+    return sum(
+        len(place.judged) * max(0.0, abs(chance - place.confidence) - (1 - place.confidence))
+        for place in faultless
+    )
 
 
-def _scale_at(gaps: "Floats", noise: "Floats", value: float, quantile: float) -> float:
-    """How many times the gaps make `value` that quantile of the error found under noise; 0 if noise does."""
-    import numpy as np
-
-    def reached(scale: float) -> bool:
-        return bool(np.quantile(np.abs(scale * gaps + noise).sum(1), quantile) >= value)
-
-    low, high = 0.0, 1.0
-    if value == 0 or reached(0.0):
+def _least(holds: Callable[[float], bool]) -> float:
+    """The least scale, 0 or more, at which it holds; it must from some scale on."""
+    if holds(0.0):
         return 0.0
-    while not reached(high):
-        high *= 2
+    low, high = 0.0, 1.0
+    while not holds(high):
+        low, high = high, 2 * high
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        low, high = (low, middle) if reached(middle) else (middle, high)
+        low, high = (low, middle) if holds(middle) else (middle, high)
     return high
