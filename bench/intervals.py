@@ -56,7 +56,7 @@ NOTES = {
     "low, high": "the 95 % interval of the coverage, runs being the independent draws",
     "bar": f"on 'coverage', of every part but '{AT_ONCE}'",
     "least": "the least coverage of Wilson's interval at any one share from 0.02 to 0.98: a count is whole, "
-    "so that it swings about 95 % with n and the share (Brown, Cai and DasGupta 2001); the bar is on the mean",
+    "so that it swings about 95 % with n and share (Brown, Cai and DasGupta 2001); the bar is on the mean",
     AT_ONCE: "each interval is of one model, at 95 %: several are inside together less often than each is. "
     "Ones that are jointly 95 % would widen with every model that joins a league, and a model's own line "
     "would depend on who else was measured",
@@ -71,7 +71,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("--truth", type=int, default=300_000, help="pairs that the truth is read from")
+    parser.add_argument("--truth", type=int, default=150_000, help="pairs that the truth is read from")
     options = parser.parse_args()
     began = time.monotonic()
     parts = []
