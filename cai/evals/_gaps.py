@@ -52,7 +52,7 @@ class Gaps:
         """(bins,) right - sure, summed over each bin."""
         import numpy as np
 
-        return np.bincount(self.bins, self.right - self.sure)
+        return np.bincount(self.bins, self.right - self.sure).astype(np.float64)
 
     def drawn(self, truth: "Floats", luck: "Luck") -> "Floats":
         """(times, bins) the sums that a hypothesis and luck make."""
@@ -102,4 +102,6 @@ class Gaps:
     @cached_property
     def _lucky(self) -> "NDArray[np.bool_]":
         """Which verdicts could have come out otherwise: an exact half names nobody, whatever is true."""
-        return self.right != 0.5
+        import numpy as np
+
+        return np.asarray(self.right != 0.5)
