@@ -160,10 +160,6 @@ def training_keys(
             raise CaiError(f"unknown key '{key}'", where=where, next=suggest(key, own | loop | set(beside)))
     objective = build(cls, {key: value for key, value in table.items() if key in own}, where)
     settings = build(TrainSettings, {key: value for key, value in table.items() if key in loop}, where)
-    if settings.nproc > 1:
-        from cai.training.distributed import require_shardable
-
-        require_shardable(objective, where)
     return objective, settings
 
 

@@ -609,12 +609,6 @@ FLAGS = [
         2,
     ),
     flags(
-        "rollouts of a model in parts",
-        "train grpo prompts.jsonl --model organism -o rl --reward organism --nproc 2",
-        "cai train grpo: 'grpo' answers prompts with the model it trains, and for now that has to be whole; "
-        "leave nproc out",
-    ),
-    flags(
         "training key twice",
         "train sft prompts.jsonl --model organism -o sl --set lr=1 --set lr=2",
         "--set: 'lr' is set twice; set it once",

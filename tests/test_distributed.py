@@ -16,7 +16,6 @@ from test_objectives_family import comparisons
 from cai.errors import CaiError
 from cai.objectives.dpo import Dpo
 from cai.objectives.exo_rw import ExoRw
-from cai.objectives.grpo import Grpo
 from cai.objectives.kto import Kto
 from cai.objectives.reward import Reward
 from cai.objectives.sft import Sft
@@ -211,15 +210,6 @@ def test_who_has_less_to_do_computes_beside_the_others():
     assert [list(part.idle(items)) for part in parts] == [[], [0], [0], [0]]
     assert [list(Group(rank=rank, world=4).idle(items)) for rank in range(4)] == [[]] * 4
     assert [list(part.idle(items[:4])) for part in parts] == [[]] * 4
-
-
-def test_rollouts_need_the_whole_model(tmp_path):
-    objective = Grpo.__new__(Grpo)
-    with pytest.raises(CaiError) as caught:
-        learn(objective, tiny.model(), rows(), tmp_path, nproc=2)
-    assert str(caught.value) == (
-        "'grpo' answers prompts with the model it trains, and for now that has to be whole; leave nproc out"
-    )
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import bandits
 import pytest
 import tiny
 import torch
@@ -102,6 +103,19 @@ def test_a_whole_recipe_under_torchrun(here):
     for name in ("sl", "rl"):
         assert_same_model(here / "one" / name, here / "several" / name)
     assert len((here / "several" / "answers.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ppo", "grpo"])
+def test_rollouts_under_torchrun(here, kind):
+    bandits.reward_file(here, "return sum(letter.isalpha() for letter in answer) / 4")
+    words = ["train", kind, "prompts.jsonl", "--model", "./tiny", "--reward", "mine.py:score", "--lr", "1e-3"]
+    for size in ("rollout=3", "samples=2", "max_tokens=4", "steps=4", "batch_size=3"):
+        words += ["--set", size]
+    call(here, *ALONE, *words, "-o", "one")
+    call(here, *TORCHRUN, *words, "-o", "torchrun")
+    assert_same_model(here / "one", here / "torchrun")
+    assert len((here / "torchrun" / "samples.jsonl").read_text().splitlines()) == 6
 
 
 @pytest.mark.slow

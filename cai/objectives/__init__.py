@@ -59,8 +59,7 @@ class Loss:
 class Objective(Protocol):
     """The contract. `takes` is the kind of row it reads (`Record` or `Comparison`), `trains` of model.
 
-    One that does more with the model than passes over rows says `shardable = False` beside them; one that
-    samples rows on its way (`folder`/samples) says what they are: `leaves = Record`.
+    One that samples rows on its way (`folder`/samples) says what they are: `leaves = Record`.
     """
 
     takes: ClassVar[type]

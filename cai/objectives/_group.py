@@ -12,7 +12,6 @@ from cai.config import key
 from cai.objectives._keys import not_negative
 from cai.objectives._on_policy import Learned, OnPolicy, RolloutBatch
 from cai.objectives._passes import heated, measured
-from cai.objectives._prompts import Prompts
 from cai.objectives._rollout import Answer, Experience, Rollout
 from cai.objectives._surrogate import divergence, is_clipped, policy_loss
 from cai.training.batches import Batch
@@ -48,11 +47,11 @@ class GroupObjective(OnPolicy):
         raise NotImplementedError
 
     def learn(
-        self, model: Any, data: Prompts, answers: Sequence[Answer], group: Group, before: Rollout | None
+        self, model: Any, reference: Any, answers: Sequence[Answer], group: Group, before: Rollout | None
     ) -> Learned:
 
         def numbers(batch: Batch) -> dict[str, Tensor]:
-            both = {"old": model, "reference": data.reference}
+            both = {"old": model, "reference": reference}
             return {name: heated(one, batch, self.temperature).logps for name, one in both.items()}
 
         found = measured([answer.example for answer in answers], numbers, model.device, group)

@@ -5,7 +5,7 @@ prompt by prompt in a new order, `batch_size` * `accumulate` answers an optimize
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -38,7 +38,6 @@ from cai.training.batches import Batch, collate, column
 from cai.training.data import Conversation
 from cai.training.distributed import Group
 from cai.training.lora import merged_parameters
-from cai.training.models import apart
 from cai.training.plan import cut
 from cai.training.settings import TrainSettings
 
@@ -79,12 +78,13 @@ class OnPolicy:
     `sft` above 0 adds that many times the mean loss per token of demonstrations: then rows with an answer are
     demonstrations and rows without one are prompts; with 0 every row is a prompt. A step has as many
     demonstrations as answers. The loss of a step is the mean over its tokens, however it is cut.
+
+    A model in parts is gathered for a rollout, so each process holds all of the policy while it answers, and
+    of policy, reference and value model while these are measured; none of them has gradients there.
     """
 
     takes: ClassVar[type] = Record
     leaves: ClassVar[type] = Record
-    # Each process answers prompts of its own, in passes of its own number.
-    shardable: ClassVar[bool] = False
 
     reward: Reward = field(metadata={"help": "what scores answers: cai.objectives._reward", "model": True})
     rollout: int = key(64, "prompts of a rollout")
@@ -135,12 +135,13 @@ class OnPolicy:
     def setup(self, model: Any, data: Prompts, cache: Path, group: Group) -> Prompts:
         """Add the scorer, the reference (the policy as it starts), and the engine if one is given."""
         if self.engine is not None and group.world > 1:
-            raise CaiError("rollouts by an engine are for one process", next="set processes = 1")
+            alone = "rollouts by an engine are for one process"
+            raise CaiError(alone, next="leave processes and nproc out")
         session = None if self.engine is None else self.engine.engine.open()
         if session is not None and not hasattr(session, "load_weights"):
             fixed = "the engine of the rollouts cannot be given new weights while training goes on"
             raise CaiError(fixed, next="use type = \"vllm\", or leave 'engine' out")
-        reference = apart(self.policy(model)).requires_grad_(False)
+        reference = group.frozen(self.policy(model))
         scorer = self.reward.kind.open(str(model.device))
         return replace(data, folder=cache, scorer=scorer, reference=reference, session=session)
 
@@ -195,7 +196,7 @@ class OnPolicy:
         return model
 
     def learn(
-        self, model: Any, data: Prompts, answers: Sequence[Answer], group: Group, before: Rollout | None
+        self, model: Any, reference: Any, answers: Sequence[Answer], group: Group, before: Rollout | None
     ) -> Learned:
         """What comes of scored answers; `before` is the rollout before this one."""
         raise NotImplementedError
@@ -224,9 +225,9 @@ class OnPolicy:
         examples = [one.example for one in rollout.experiences]
 
         def numbers(batch: Batch) -> dict[str, Tensor]:
-            return {"now": heated(self.policy(model), batch, self.temperature).logps}
+            return {"now": heated(policy, batch, self.temperature).logps}
 
-        with arithmetic(model, settings.dtype):
+        with group.gathered(self.policy(model)) as policy, arithmetic(model, settings.dtype):
             now = measured(examples, numbers, model.device, group)
         return moved([one.columns["old"] for one in rollout.experiences], [one["now"] for one in now]) > (
             self.stop_kl
@@ -244,12 +245,18 @@ class OnPolicy:
         assert data.folder is not None
         number = 0 if before is None else before.number + 1
         asked = [one for each in group.share(self._asked(data, settings.seed, number)) for one in each]
-        mine = self._answer(model, data, asked, number)
-        answers = sorted((one for part in group.gather(mine) for one in part), key=lambda one: one.place)
+        with group.gathered(self.policy(model)) as policy:
+            made = group.made(lambda: self._answer(policy, data, asked, number))
+        answers = sorted((one for part in made for one in part), key=lambda one: one.place)
         if all(answer.score is None for answer in answers):
             raise CaiError("no answer of a rollout could be scored", next="look at what the reward reads")
-        with torch.no_grad(), arithmetic(model, settings.dtype):
-            learned = self.learn(model, data, answers, group, before)
+        with (
+            torch.no_grad(),
+            arithmetic(model, settings.dtype),
+            group.gathered(model) as whole,
+            group.gathered(data.reference) as reference,
+        ):
+            learned = self.learn(whole, reference, answers, group, before)
         rollout = Rollout(
             number=number,
             first=first,
@@ -276,9 +283,8 @@ class OnPolicy:
             found.append([Asked(row=row, place=place, sample=n, seed=one) for n, one in enumerate(seeds)])
         return found
 
-    def _answer(self, model: Any, data: Prompts, asked: Sequence[Asked], number: int) -> list[Answer]:
+    def _answer(self, policy: Any, data: Prompts, asked: Sequence[Asked], number: int) -> list[Answer]:
         """Sampled and scored."""
-        policy = self.policy(model)
         sampling = Sampling(max_tokens=self.max_tokens, temperature=self.temperature)
         if data.session is None:
             with live(policy, data.tokenizer) as session:
@@ -307,19 +313,33 @@ class OnPolicy:
         chosen = order[place * size : (place + 1) * size]
         # Answers that could not be scored weigh nothing; where there are no others, nothing is learned.
         weight = sum(one.weight * len(one.columns["old"]) for one in chosen) or 1.0
-        micros: list[Any] = [
-            _collate([chosen[at] for at in micro], rollout.facts, model)
-            for micro in _micros([len(one.example.ids) for one in chosen], settings, group)
+        dealt = [
+            _deal(
+                [len(one.example.ids) for one in chosen],
+                lambda micro: _collate([chosen[at] for at in micro], rollout.facts, model),
+                settings,
+                group,
+            )
         ]
         if self.sft:
             rows = data.demonstrations
             shown = [rows[(step * size + at) % len(rows)] for at in range(len(chosen))]
             scale = weight / sum(row.weight * row.scored for row in shown)
-            micros += [
-                Demonstrations(batch=sft_batch([shown[at] for at in micro], model), scale=scale)
-                for micro in _micros([len(row.example.ids) for row in shown], settings, group)
-            ]
-        return Step(micros=micros, weight=weight)
+            dealt.append(
+                _deal(
+                    [len(row.example.ids) for row in shown],
+                    lambda micro: Demonstrations(
+                        batch=sft_batch([shown[at] for at in micro], model), scale=scale
+                    ),
+                    settings,
+                    group,
+                )
+            )
+        # In turn: processes of which one has less to do still make the same passes side by side.
+        micros, idle = (
+            [one for both in zip(*some, strict=True) for one in both] for some in zip(*dealt, strict=True)
+        )
+        return Step(micros=micros, weight=weight, idle=idle)
 
 
 def arithmetic(model: Any, dtype: str) -> Any:
@@ -342,11 +362,20 @@ def _facts(answers: Sequence[Answer]) -> dict[str, float]:
     }
 
 
-def _micros(lengths: Sequence[int], settings: TrainSettings, group: Group) -> Sequence[tuple[int, ...]]:
-    """This process's micro-batches of a step's rows, which have so many tokens."""
+def _deal(
+    lengths: Sequence[int],
+    batch: Callable[[Sequence[int]], Any],
+    settings: TrainSettings,
+    group: Group,
+) -> tuple[list[Any], list[Any]]:
+    """This process's micro-batches of a step's rows, which have so many tokens, and what it computes idly.
+
+    How many there are depends on the number of rows alone.
+    """
     size, count = settings.batch_size or 1, len(lengths)
     micros = tuple(tuple(range(at, min(at + size, count))) for at in range(0, count, size))
-    return group.share(cut(micros, group.world, lengths))
+    micros = cut(micros, group.world, lengths)
+    return [batch(micro) for micro in group.share(micros)], [batch(micro) for micro in group.idle(micros)]
 
 
 def _collate(experiences: Sequence[Experience], facts: Mapping[str, float], model: Any) -> RolloutBatch:

@@ -93,15 +93,15 @@ class Ppo(OnPolicy):
         return super().setup(model, data, cache, group)
 
     def learn(
-        self, model: Any, data: Prompts, answers: Sequence[Answer], group: Group, before: Rollout | None
+        self, model: Any, reference: Any, answers: Sequence[Answer], group: Group, before: Rollout | None
     ) -> Learned:
         carried = self._start(model, answers) if before is None else dict(before.carried)
 
         def numbers(batch: Batch) -> dict[str, Tensor]:
             old = heated(model.policy, batch, self.temperature)
-            reference = heated(data.reference, batch, self.temperature)
+            start = heated(reference, batch, self.temperature)
             values = model.values(batch, old.states)
-            return {"old": old.logps, "reference": reference.logps, "values": values}
+            return {"old": old.logps, "reference": start.logps, "values": values}
 
         found = measured([answer.example for answer in answers], numbers, model.device, group)
         old, reference, values = (

@@ -1,6 +1,7 @@
 """Several processes as one: each computes its share of a step, gradients are summed, all step alike."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -8,6 +9,7 @@ import torch
 import torch.distributed as dist
 
 from cai.errors import CaiError
+from cai.training.models import apart
 
 T = TypeVar("T")
 
@@ -55,17 +57,33 @@ class Group:
         dist.all_gather_object(gathered, mine)
         return gathered
 
+    def made(self, make: Callable[[], T]) -> list[T]:
+        """What every process makes, in the order of the ranks. A `CaiError` in one is raised in all."""
+        mine: T | CaiError
+        try:
+            mine = make()
+        except CaiError as error:
+            mine = error
+        made: list[T] = []
+        for theirs in self.gather(mine):
+            if isinstance(theirs, CaiError):
+                raise theirs
+            made.append(theirs)
+        return made
+
     def wait(self) -> None:
         """Return when every process has come here."""
         self.gather(None)
 
+    def gathered(self, model: Any) -> AbstractContextManager[Any]:
+        """Inside, the model (or what `frozen` gave) with all of its weights here: it computes without the
+        other processes. It is not for learning from.
+        """
+        return nullcontext(model)
+
+    def frozen(self, model: Any) -> Any:
+        """The model as it is now, however it learns from here on, for `gathered`."""
+        return apart(model).requires_grad_(False)
+
 
 ALONE = Group()
-
-
-def require_shardable(objective: Any, where: str | None = None) -> None:
-    """Raise `CaiError` for an objective that says of itself that its model cannot be in parts."""
-    if not getattr(objective, "shardable", True):
-        name = type(objective).__name__.lower()
-        alone = f"'{name}' answers prompts with the model it trains, and for now that has to be whole"
-        raise CaiError(alone, where=where, next="leave nproc out")

@@ -7,8 +7,10 @@ equally many passes; one with less to do computes a micro-batch of another's to 
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
@@ -21,6 +23,9 @@ from cai.errors import CaiError
 from cai.training.distributed import Group
 
 T = TypeVar("T")
+
+# Of every module of a model in parts what it was before, without its weights.
+_plain: "WeakKeyDictionary[Any, Any]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,14 @@ class Sharded(Group):
         torch._foreach_mul_([*parts, *rest], min(1.0, limit / (norm + 1e-6)))
         return norm
 
+    def gathered(self, model: Any) -> AbstractContextManager[Any]:
+        """A plain model, of which each process has a copy for as long: see `gathered`."""
+        return gathered(model)
+
+    def frozen(self, model: Any) -> "Frozen":
+        """In parts as the model is."""
+        return frozen(model)
+
 
 def kinds(tensors: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     """Those that are whole, and those of which this process has a part."""
@@ -57,22 +70,17 @@ def kinds(tensors: Sequence[Any]) -> tuple[list[Any], list[Any]]:
 def shard(model: Any, device: torch.device, dtype: str) -> None:
     """Cut the weights of `model` over all processes, in place; their passes compute on `device` in `dtype`.
 
-    What is not computed by the model's own pass (a reward model's head) stays whole.
+    What is not computed by a pass of its own (the head of a reward or value model) stays whole.
     Raises `CaiError` for a model that does not say what its blocks are.
     """
-    root = root_of(model)
-    named = set(root._no_split_modules or ())
-    blocks = [part for part in root.modules() if type(part).__name__ in named]
-    if not blocks:
-        unknown = f"{type(model).__name__} does not say what its blocks are (_no_split_modules)"
-        raise CaiError(unknown, next="train it without nproc")
+    roots = roots_of(model)
+    blocks = [part for root in roots for part in _blocks_of(root)]
+    narrow = torch.bfloat16 if dtype == "bfloat16" else None
+    _plain.update(zip(model.modules(), _emptied(model, device, narrow).modules(), strict=True))
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
-    narrow = dtype == "bfloat16"
-    policy = MixedPrecisionPolicy(
-        param_dtype=torch.bfloat16 if narrow else None, reduce_dtype=torch.float32 if narrow else None
-    )
+    policy = MixedPrecisionPolicy(param_dtype=narrow, reduce_dtype=torch.float32 if narrow else None)
     # What is inside goes first: a block takes what its own parts have left.
-    for part in (*reversed(blocks), root):
+    for part in (*reversed(blocks), *roots):
         fully_shard(part, mesh=mesh, mp_policy=policy)
         # A sum, not the mean: the loss is divided by the weight of the whole step.
         part.set_gradient_divide_factor(1.0)
@@ -83,11 +91,22 @@ def shard(model: Any, device: torch.device, dtype: str) -> None:
         tensor.data = tensor.data.to(device, copy=True)
 
 
-def root_of(model: Any) -> Any:
-    """The part of a model whose `forward` the trainer calls: see `forward.states`."""
-    if model.get_output_embeddings() is not None:
-        return model
-    return getattr(model, model.base_model_prefix)
+def roots_of(model: Any) -> list[Any]:
+    """The parts of a model whose `forward` the trainer calls (see `forward.states`).
+
+    A model that is several names them in `passed`.
+    """
+    passed = getattr(model, "passed", (model,))
+    return [each if each.get_output_embeddings() is not None else each.base_model for each in passed]
+
+
+def _blocks_of(root: Any) -> list[Any]:
+    named = set(root._no_split_modules or ())
+    blocks = [part for part in root.modules() if type(part).__name__ in named]
+    if not blocks:
+        unknown = f"{type(root).__name__} does not say what its blocks are (_no_split_modules)"
+        raise CaiError(unknown, next="train it without nproc")
+    return blocks
 
 
 def reshard(model: Any) -> None:
@@ -95,6 +114,57 @@ def reshard(model: Any) -> None:
     for part in model.modules():
         if isinstance(part, FSDPModule):
             part.reshard()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """This process's parts of a model as it was once; `plain` is the model without weights."""
+
+    plain: Any
+    parts: Mapping[str, Tensor]
+
+
+def frozen(model: Any) -> Frozen:
+    """A model in parts, or a part of it, as it is now. What does not learn is not copied."""
+    plain = copy.deepcopy(_plain[model])
+    parts = {name: part.clone() if part.requires_grad else part for name, part in _parts(model, plain)}
+    return Frozen(plain=plain, parts={name: part.detach() for name, part in parts.items()})
+
+
+@contextmanager
+def gathered(model: Any) -> Iterator[Any]:
+    """The whole of a model in parts, or of a part of it, or of what `frozen` kept, as a plain model.
+
+    All processes have to enter together. Inside, none waits for another, so each can make as many passes as
+    it likes, without a gradient. Until it is left, each has all weights in memory, in the dtype that passes
+    compute in, beside its parts. What is not in parts is the model's own: to change it is to change that.
+    """
+    kept = isinstance(model, Frozen)
+    plain = model.plain if kept else _plain[model]
+    for name, part in model.parts.items() if kept else _parts(model, plain):
+        weight = plain.get_parameter(name)
+        weight.data = part.detach().to(weight.dtype).full_tensor() if isinstance(part, DTensor) else part.data
+    try:
+        yield plain
+    finally:
+        for weight in plain.parameters():
+            weight.data = weight.new_empty(0)
+
+
+def _parts(model: Any, plain: Any) -> Iterator[tuple[str, Any]]:
+    """By name what `plain` has to be given of a model; a weight in two places is given once."""
+    reshard(model)
+    for name, _ in plain.named_parameters():
+        yield name, model.get_parameter(name)
+
+
+def _emptied(model: Any, device: torch.device, narrow: torch.dtype | None) -> Any:
+    """A model with weights of no size, which are of the dtype `narrow` where it computes in passes."""
+    plain = _rebuilt(model, lambda weight: weight.new_empty(0, device=device)).requires_grad_(False)
+    for root in roots_of(plain) if narrow else ():
+        for weight in root.parameters():
+            weight.data = weight.data.to(narrow)
+    return plain.to(device)
 
 
 def whole(model: Any) -> Iterator[tuple[str, Tensor]]:
@@ -136,6 +206,11 @@ def _rebuilt(model: Any, weight: Any) -> Any:
         for parameter in model.parameters()
     }
     return copy.deepcopy(model, made)
+
+
+def weights_of(model: Any) -> dict[str, Tensor]:
+    """The weights of a whole model under all their names: what is one there may be two in parts."""
+    return {name: weight.data for name, weight in model.named_parameters(remove_duplicate=False)}
 
 
 def spread(model: Any, weights: Mapping[str, Tensor] | None) -> None:

@@ -61,10 +61,11 @@ def carry_out(
     if job.on_gpu:
         torch.cuda.set_device(local)
     device = torch.device("cuda", local) if job.on_gpu else torch.device("cpu")
-    weights = {name: weight.data for name, weight in model.named_parameters()} if group.rank == 0 else None
+    weights = fsdp.weights_of(model) if group.rank == 0 else None
     learner = fsdp.twin(model)
     fsdp.shard(learner, device, job.settings.dtype)
-    forward.known_to_pack(fsdp.root_of(learner), job.packs)
+    for root in fsdp.roots_of(learner):
+        forward.known_to_pack(root, job.packs)
     if spread:
         fsdp.spread(learner, weights)
     summary = _train(job, learner, group, report)

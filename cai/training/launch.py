@@ -16,7 +16,7 @@ from cai.errors import CaiError
 from cai.objectives import Objective
 from cai.training import forward, fsdp
 from cai.training.data import Prepared
-from cai.training.distributed import ALONE, require_shardable
+from cai.training.distributed import ALONE
 from cai.training.job import Job, carry_out
 from cai.training.loop import Report, Summary
 from cai.training.models import device_called
@@ -50,12 +50,11 @@ def launch(
         raise CaiError(several, next=f"set {key} = 1")
     if started is None and settings.processes > 1:
         return spawn(job, model, settings.processes, report)
-    require_shardable(objective)
     if started is not None and (settings.processes > 1 or settings.nproc not in (1, started.group.world)):
         twice = f"torchrun has started {started.group.world} processes"
         raise CaiError(twice, next="leave nproc and processes out")
     _check_devices(settings, started.here if started else settings.nproc)
-    job = replace(job, sharded=True, packs=forward.packs(fsdp.root_of(model)))
+    job = replace(job, sharded=True, packs=all(map(forward.packs, fsdp.roots_of(model))))
     if started is None:
         return spawn(job, model, settings.nproc, report)
     return started.lead(job, model, report)

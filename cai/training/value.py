@@ -4,6 +4,7 @@ Nothing could be done with the value model afterwards: it expects the rewards of
 were in it, from the policies on the way.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.nn import functional
 from cai.engines._requests import end_tokens
 from cai.errors import CaiError
 from cai.training.batches import Batch, scored_states
+from cai.training.fsdp import part_of
 from cai.training.lora import is_adapted
 from cai.training.models import ModelKind, apart, start_policy, stop_at
 from cai.training.scalar import load_scorer
@@ -37,6 +39,11 @@ class PolicyAndValue(torch.nn.Module):
         self.head = torch.nn.Linear(width, 1, dtype=wide, device=policy.device)
         torch.nn.init.zeros_(self.head.weight)
         torch.nn.init.zeros_(self.head.bias)
+
+    @property
+    def passed(self) -> tuple[Any, ...]:
+        """The models in it whose passes are computed."""
+        return (self.policy,) if self.backbone is None else (self.policy, self.backbone)
 
     @property
     def device(self) -> torch.device:
@@ -72,11 +79,12 @@ class PolicyAndValue(torch.nn.Module):
             fixed = "with 'lora' the critic has the policy's weights, so it cannot start from a reward model"
             raise CaiError(fixed, next='set critic = "policy", or train without lora')
         scorer = load_scorer(folder, dtype=self.dtype, device=str(self.device))
-        try:
-            self.backbone.load_state_dict(scorer.base_model.state_dict())
-        except RuntimeError as error:
+        mine, theirs = self.backbone.state_dict(), scorer.base_model.state_dict()
+        if _shapes(mine) != _shapes(theirs):
             other = f"reward model '{folder}' is built otherwise than the policy, so no critic starts from it"
-            raise CaiError(other, next='set critic = "policy"') from error
+            raise CaiError(other, next='set critic = "policy"')
+        for name, weight in mine.items():
+            weight.copy_(part_of(theirs[name], weight))
         self.head.weight.copy_(scorer.score.weight)
 
     @torch.no_grad()
@@ -89,6 +97,10 @@ class PolicyAndValue(torch.nn.Module):
 def end_as_answered(model: Any, tokenizer: Any, ends: set[int]) -> None:
     """Let generation stop where the rollouts' answers did; `ends`, of prompts, say nothing about that."""
     stop_at(model, tokenizer, set(end_tokens(tokenizer, model.generation_config.eos_token_id)))
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in weights.items()}
 
 
 def _start_both(folder: Path, device: str, settings: TrainSettings) -> PolicyAndValue:
