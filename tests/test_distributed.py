@@ -10,8 +10,10 @@ import architectures
 import pytest
 import tiny
 import torch
+import torch.distributed as dist
 from test_loop import rows, weights
 from test_objectives_family import comparisons
+from torch.distributed.fsdp import FSDPModule
 
 from cai.errors import CaiError
 from cai.objectives.dpo import Dpo
@@ -252,6 +254,42 @@ def test_a_model_without_blocks_is_an_error():
     assert str(caught.value) == (
         "LlamaForCausalLM does not say what its blocks are (_no_split_modules); train it without nproc"
     )
+
+
+@pytest.fixture
+def member(tmp_path):
+    """This process as the only one of a group."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    yield Sharded(rank=0, world=1)
+    dist.destroy_process_group()
+
+
+def logits_of(model):
+    with torch.no_grad():
+        return model(torch.arange(7)[None]).logits
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_gathered_model_is_a_plain_one_and_weighs_nothing_afterwards(member, dtype):
+    model, whole = tiny.model(), tiny.model()
+    if dtype == "bfloat16":
+        # All weights and no buffer: what a rotation is computed from stays exact.
+        for weight in whole.parameters():
+            weight.data = weight.data.bfloat16()
+    expected = logits_of(whole)
+    shard(model, torch.device("cpu"), dtype)
+    kept = member.frozen(model)
+    with torch.no_grad():
+        model.model.norm.weight.mul_(2.0)
+    with member.gathered(model) as now, member.gathered(kept) as start:
+        assert not any(isinstance(part, FSDPModule) for part in now.modules())
+        assert torch.equal(logits_of(start), expected) and not torch.equal(logits_of(now), expected)
+        assert now.lm_head.weight is now.model.embed_tokens.weight
+    for plain in (now, start):
+        assert sum(weight.nbytes for weight in plain.parameters()) == 0
+    # And it can be gathered again, a part of it too.
+    with member.gathered(model.model) as part:
+        assert torch.equal(part.norm.weight, 2 * whole.model.norm.weight)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 from bandits import TOKENIZER
-from test_distributed import ROUNDED, TIGHT, Stop, assert_equal, learn, stop, stop_at
+from test_distributed import TIGHT, Stop, assert_equal, learn, stop, stop_at
 from test_grpo import grouped
 from test_ppo import demonstrations, ppo
 
@@ -93,8 +93,8 @@ def run(case, root, name, **changes):
 def test_several_processes_learn_what_one_does(tmp_path, case, nproc):
     one = run(case, tmp_path, "one")
     several = run(case, tmp_path, "several", nproc=nproc)
-    # A reward model scores in float32.
-    assert_equal(one, several, ROUNDED if case == "critic" else TIGHT)
+    # A reward model scores in float32, whatever it is batched with.
+    assert_equal(one, several, 1e-5 if case == "critic" else TIGHT)
     assert max(row["rollout"] for row in one[1]) >= 1
 
 

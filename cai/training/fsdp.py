@@ -121,7 +121,7 @@ class Frozen:
     """This process's parts of a model as it was once; `plain` is the model without weights."""
 
     plain: Any
-    parts: Mapping[str, Tensor]
+    parts: Mapping[str, Any]
 
 
 def frozen(model: Any) -> Frozen:
@@ -139,11 +139,12 @@ def gathered(model: Any) -> Iterator[Any]:
     it likes, without a gradient. Until it is left, each has all weights in memory, in the dtype that passes
     compute in, beside its parts. What is not in parts is the model's own: to change it is to change that.
     """
-    kept = isinstance(model, Frozen)
-    plain = model.plain if kept else _plain[model]
-    for name, part in model.parts.items() if kept else _parts(model, plain):
+    kept = model if isinstance(model, Frozen) else None
+    plain = _plain[model] if kept is None else kept.plain
+    for name, part in _parts(model, plain) if kept is None else kept.parts.items():
         weight = plain.get_parameter(name)
-        weight.data = part.detach().to(weight.dtype).full_tensor() if isinstance(part, DTensor) else part.data
+        mine = part.detach().to(weight.dtype)
+        weight.data = mine.full_tensor() if isinstance(mine, DTensor) else mine
     try:
         yield plain
     finally:
