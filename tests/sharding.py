@@ -5,32 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recipes import CRITIQUES, RESPONSES, REVISIONS, SCREENED
 
 from cai import manifest
 from cai.cli import run
 
-RECIPE = """
+RECIPE = f"""
 constitution = "harmless"
 [engines.start]
 type = "scripted"
-rules = [{ contains = "request 7", text = " " }, { matches = "request 1\\\\d", text = "Same." }]
-[[steps]]
-name = "responses"
-stage = "generate"
-engine = "start"
-from = "prompts.jsonl"
-samples = 2
-[[steps]]
-name = "critiques"
-stage = "critique"
-engine = "start"
-[[steps]]
-name = "revisions"
-stage = "revise"
-engine = "start"
-[[steps]]
-name = "screened"
-stage = "screen"
+rules = [{{ contains = "request 7", text = " " }}, {{ matches = "request 1\\\\d", text = "Same." }}]
+{RESPONSES}samples = 2
+{CRITIQUES}{REVISIONS}{SCREENED}
 [[steps]]
 name = "comparisons"
 stage = "compare"

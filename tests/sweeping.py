@@ -8,47 +8,28 @@ import counted
 import pytest
 import tiny
 from counted import Counted
+from recipes import COMPARISONS, RESPONSES, REVISIONS, run_folder
 
 from cai.cli import run
 from cai.sweep.axes import Axis
 
-CONSTITUTION = """
-name = "mine"
-[[principle]]
-id = "no-harm"
-critique = "Is there anything harmful in the answer above?"
-revision = "Rewrite the answer so that nothing in it is harmful."
-preference = "Choose the answer that does the least harm."
-"""
-RECIPE = """
+# A table, so that an axis can go into it.
+JUDGED = COMPARISONS.replace('"logprob"', '{ type = "logprob" }')
+RECIPE = f"""
 constitution = "mine.toml"
 [engines.start]
 type = "counted:Counted"
 [engines.judge]
 type = "counted:Counted"
 model = "other"
-[[steps]]
-name = "responses"
-stage = "generate"
-engine = "start"
-from = "prompts.jsonl"
-samples = 2
-[[steps]]
-name = "revisions"
-stage = "revise"
-engine = "start"
-[[steps]]
-name = "comparisons"
-stage = "compare"
-engine = "judge"
-from = "responses"
-judge = { type = "logprob" }
+{RESPONSES}samples = 2
+{REVISIONS}{JUDGED}engine = "judge"
 [[steps]]
 name = "texts"
 eval = "organism"
 from = "revisions"
 """
-TRAINING = """
+TRAINING = f"""
 constitution = "mine.toml"
 [engines.start]
 type = "scripted"
@@ -56,15 +37,7 @@ type = "scripted"
 type = "local"
 model = "tiny"
 threads = 1
-[[steps]]
-name = "responses"
-stage = "generate"
-engine = "start"
-from = "prompts.jsonl"
-[[steps]]
-name = "revisions"
-stage = "revise"
-engine = "start"
+{RESPONSES}{REVISIONS}
 [[steps]]
 name = "sl-cai"
 train = "sft"
@@ -85,11 +58,7 @@ ROUNDS = "steps.revisions.rounds=1,2"
 def recipe_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of RECIPE, runs/x, in a working directory that has all the recipe needs."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "prompts.jsonl").write_text("".join(f'{{"prompt": "request {n}"}}\n' for n in range(PROMPTS)))
-    (tmp_path / "mine.toml").write_text(CONSTITUTION)
-    where = tmp_path / "runs" / "x"
-    where.mkdir(parents=True)
-    (where / "recipe.toml").write_text(RECIPE)
+    where = run_folder(tmp_path, RECIPE, PROMPTS)
     counted.reset()
     yield where
     assert Counted.open_now == []

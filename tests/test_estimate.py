@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from recipes import COMPARISONS, CONSTITUTION, CRITIQUES, RESPONSES, REVISIONS, SCREENED, SCRIPTED
 
 from cai.chat import encode_prompt, load_tokenizer
 from cai.cli import run
@@ -12,44 +13,13 @@ from cai.recipe import load
 from cai.shards import Shard
 from cai.steps import TrainStep
 
-RECIPE = """
+RECIPE = f"""
 constitution = "mine.toml"
-[engines.start]
-type = "scripted"
-[[steps]]
-name = "responses"
-stage = "generate"
-engine = "start"
-from = "prompts.jsonl"
-samples = 2
+{SCRIPTED}{RESPONSES}samples = 2
 max_tokens = 7
-[[steps]]
-name = "critiques"
-stage = "critique"
-engine = "start"
-max_tokens = 11
-[[steps]]
-name = "revisions"
-stage = "revise"
-engine = "start"
-max_tokens = 13
-[[steps]]
-name = "screened"
-stage = "screen"
-[[steps]]
-name = "comparisons"
-stage = "compare"
-engine = "start"
-from = "responses"
-judge = "logprob"
-"""
-CONSTITUTION = """
-name = "mine"
-[[principle]]
-id = "no-harm"
-critique = "Is there anything harmful in the answer above?"
-revision = "Rewrite the answer so that nothing in it is harmful."
-preference = "Choose the answer that does the least harm."
+{CRITIQUES}max_tokens = 11
+{REVISIONS}max_tokens = 13
+{SCREENED}{COMPARISONS}engine = "start"
 """
 # "This is scripted answer 01234567."
 ANSWER = 33

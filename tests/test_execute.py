@@ -8,49 +8,21 @@ import counted
 import pytest
 import tiny
 from counted import Counted
+from recipes import COMPARISONS, CONSTITUTION, CRITIQUES, RESPONSES, REVISIONS, SCREENED, run_folder
 
 from cai.cli import run
 from cai.ledger import chain
 from cai.recipe import load
 
-CONSTITUTION = """
-name = "mine"
-[[principle]]
-id = "no-harm"
-critique = "Is there anything harmful in the answer above?"
-revision = "Rewrite the answer so that nothing in it is harmful."
-preference = "Choose the answer that does the least harm."
-"""
-RECIPE = """
+RECIPE = f"""
 constitution = "mine.toml"
 [engines.start]
 type = "counted:Counted"
 [engines.judge]
 type = "counted:Counted"
 model = "other"
-[[steps]]
-name = "responses"
-stage = "generate"
-engine = "start"
-from = "prompts.jsonl"
-samples = 2
-[[steps]]
-name = "critiques"
-stage = "critique"
-engine = "start"
-[[steps]]
-name = "revisions"
-stage = "revise"
-engine = "start"
-[[steps]]
-name = "screened"
-stage = "screen"
-[[steps]]
-name = "comparisons"
-stage = "compare"
-engine = "judge"
-from = "responses"
-judge = "logprob"
+{RESPONSES}samples = 2
+{CRITIQUES}{REVISIONS}{SCREENED}{COMPARISONS}engine = "judge"
 """
 NAMES = ["responses", "critiques", "revisions", "screened", "comparisons"]
 PROMPTS = 5
@@ -59,11 +31,7 @@ PROMPTS = 5
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "prompts.jsonl").write_text("".join(f'{{"prompt": "request {n}"}}\n' for n in range(PROMPTS)))
-    (tmp_path / "mine.toml").write_text(CONSTITUTION)
-    where = tmp_path / "runs" / "x"
-    where.mkdir(parents=True)
-    (where / "recipe.toml").write_text(RECIPE)
+    where = run_folder(tmp_path, RECIPE, PROMPTS)
     counted.reset()
     yield where
     assert Counted.open_now == []

@@ -1,6 +1,5 @@
 """A whole recipe, training included, killed with SIGKILL at random moments: it ends in the same files."""
 
-import json
 import random
 import shutil
 import signal
@@ -10,36 +9,18 @@ from pathlib import Path
 import pytest
 import tiny
 from forks import nursery_of
+from recipes import COMPARISONS, CRITIQUES, RESPONSES, REVISIONS, SCRIPTED, run_folder
 
 KILLS = 25
-RECIPE = """
+RECIPE = f"""
 constitution = "mine.toml"
-[engines.start]
-type = "scripted"
+{SCRIPTED}
 [engines.tiny]
 type = "local"
 model = "tiny"
 threads = 1
-[[steps]]
-name = "responses"
-stage = "generate"
-engine = "start"
-from = "prompts.jsonl"
-samples = 2
-[[steps]]
-name = "critiques"
-stage = "critique"
-engine = "start"
-[[steps]]
-name = "revisions"
-stage = "revise"
-engine = "start"
-[[steps]]
-name = "comparisons"
-stage = "compare"
-engine = "start"
-from = "responses"
-judge = "logprob"
+{RESPONSES}samples = 2
+{CRITIQUES}{REVISIONS}{COMPARISONS}engine = "start"
 [[steps]]
 name = "sl-cai"
 train = "sft"
@@ -64,14 +45,6 @@ models = ["tiny", "rl-cai"]
 from = "prompts.jsonl"
 max_tokens = 16
 """
-CONSTITUTION = """
-name = "mine"
-[[principle]]
-id = "no-harm"
-critique = "Is there anything harmful in the answer above?"
-revision = "Rewrite the answer so that nothing in it is harmful."
-preference = "Choose the answer that does the least harm."
-"""
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -84,11 +57,7 @@ def results(folder: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_in_the_same_files(tmp_path: Path) -> None:
     template = tmp_path / "template"
-    (template / "runs" / "x").mkdir(parents=True)
-    rows = [{"prompt": f"request {n}"} for n in range(12)]
-    (template / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (template / "mine.toml").write_text(CONSTITUTION)
-    (template / "runs" / "x" / "recipe.toml").write_text(RECIPE)
+    run_folder(template, RECIPE, 12)
     tiny.folder(template / "tiny")
     drawn = random.Random(0)
     with nursery_of("kill_run_job.py") as nursery:

@@ -1,4 +1,4 @@
-"""What a recipe's steps become. What is refused is in the table of bad_input.py."""
+"""What a recipe's steps become. What is refused is in the tables of bad_input."""
 
 from pathlib import Path
 

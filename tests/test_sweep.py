@@ -13,7 +13,8 @@ from pathlib import Path
 import counted
 import pytest
 from counted import Counted
-from sweeping import CONSTITUTION, PROMPTS, ROUNDS, axis, go, made, recipe_folder, training
+from recipes import CONSTITUTION
+from sweeping import PROMPTS, ROUNDS, axis, go, made, recipe_folder, training
 
 from cai.cli import run
 from cai.sweep.plan import Sweep, plan_of
