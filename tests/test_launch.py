@@ -1,22 +1,26 @@
 """Several processes learn what one does; a worker never outlives its parent."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import tiny
 import torch
+from driving import answered
 from test_loop import SETTINGS, rows, weights
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from cai.errors import CaiError
 from cai.objectives.dpo import Dpo
 from cai.objectives.sft import Sft
-from cai.records import user
+from cai.records import to_row, user
 from cai.training.data import Preference
 from cai.training.launch import launch
 from cai.training.settings import TrainSettings
@@ -132,3 +136,42 @@ def test_the_process_that_died_is_named(codes, message):
 def test_what_a_process_raises_is_raised():
     failure = ProcessRaisedException("a traceback", error_index=0, error_pid=7)
     assert _death([SimpleNamespace(exitcode=1), SimpleNamespace(exitcode=-15)], failure) is failure
+
+
+@pytest.mark.slow
+def test_an_interrupt_while_processes_start_is_one_line(tmp_path):
+    """Ctrl-C goes to every process of the group: to the one that workers are forked from, and to them."""
+    tiny.folder(tmp_path / "tiny")
+    made = [to_row(answered("yes", request=f"request {at}")) for at in range(8)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+    lengths = ["--nproc", "2", "--steps", "100000", "--batch-size", "4"]
+    command = [sys.executable, "-m", "cai", "train", "sft", "rows.jsonl", "--model", "./tiny", "-o", "out"]
+    for delay in (0.0, 0.5, 2.0, 3.0, 5.0):
+        with subprocess.Popen(
+            [*command, *lengths],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as parent:
+            while not forking(parent.pid):
+                assert parent.poll() is None
+                time.sleep(0.02)
+            time.sleep(delay)
+            os.killpg(parent.pid, signal.SIGINT)
+            # To the end of what any of the processes may write.
+            said = parent.communicate(timeout=60)[1]
+        # The line after the ^C that a terminal shows is left to it.
+        assert said == "\nerror: interrupted; the same command (without --redo) goes on from here\n", delay
+        assert parent.returncode == 130
+
+
+def forking(parent: int) -> bool:
+    """Whether a process has started the one that its workers are forked from."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            started = int((path / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+            if started and b"multiprocessing.forkserver" in (path / "cmdline").read_bytes():
+                return True
+    return False

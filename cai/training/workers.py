@@ -5,6 +5,9 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 import torch.distributed as dist
@@ -34,20 +37,49 @@ def spawn(job: Job, model: Any, count: int, report: Report | None) -> Summary:
     # Rank 0 writes into the parent's own tensors through shared memory, so nothing has to come back.
     model.share_memory()
     context = multiprocessing.get_context(METHOD)
-    context.set_forkserver_preload(["cai.training.workers", "transformers.modeling_utils"])
+    _warm_up(context)
     queue = context.SimpleQueue()
+    workers: Any = None
     with tempfile.TemporaryDirectory() as meeting:
         given = (job, model, count, f"file://{meeting}/meeting", queue)
-        workers = start_processes(  # type: ignore[no-untyped-call]
-            _work, given, count, join=False, start_method=METHOD
-        )
         try:
+            # Interrupted in the middle of it, we would not know whom to end.
+            with _uninterrupted():
+                workers = start_processes(  # type: ignore[no-untyped-call]
+                    _work, given, count, join=False, start_method=METHOD
+                )
             return _wait(workers, queue, report)
         finally:
             # Whatever ends us here (an interrupt, a full disk) ends them.
-            for process in workers.processes:
+            for process in workers.processes if workers else ():
                 process.kill()
                 process.join()
+
+
+def _warm_up(context: Any) -> None:
+    """Start the process that workers are forked from, and wait until it has made the imports.
+
+    SIGINT is blocked in it and so in the workers: an interrupt reaches the whole group of processes, and is
+    for us alone, who end them all.
+    """
+    context.set_forkserver_preload(["cai.training.workers", "transformers.modeling_utils"])
+    # Whose own start would let SIGINT through.
+    resource_tracker.ensure_running()
+    with _uninterrupted():
+        forkserver.ensure_running()
+    idle = context.Process()
+    idle.start()
+    idle.join()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Inside, SIGINT has to wait."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _check_room(size: int) -> None:
