@@ -6,12 +6,13 @@ identity.
 """
 
 import dataclasses
-import tomllib
 import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+
+import tomli
 
 from cai.errors import CaiError, suggest
 
@@ -31,8 +32,8 @@ def key(default: Any = dataclasses.MISSING, help: str = "", *, factory: Any = da
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file; `CaiError` names the file, and the line where its syntax breaks."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+        return tomli.loads(path.read_text(encoding="utf-8"))
+    except tomli.TOMLDecodeError as error:
         raise CaiError(f"this is no valid TOML: {error}", where=str(path), next="mend that line") from error
     except UnicodeDecodeError as error:
         raise CaiError("this is no text in UTF-8", where=str(path), next="save it as UTF-8") from error

@@ -1,13 +1,17 @@
 """Rows in the shapes that other libraries train on, written whole or not at all."""
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jsonlines
+
+from cai.errors import CaiError
+from cai.progress import reasons
 from cai.records import Comparison, Record, assistant
+from cai.rows import encode
 from cai.training.data import conversations, preferences
 
 Exported = Iterable[Mapping[str, Any] | str]
@@ -49,17 +53,21 @@ FORMATS: Mapping[str, tuple[type, Callable[[Iterable[Any]], Exported]]] = {
 
 
 def write(rows: Exported, path: Path) -> tuple[int, dict[str, int]]:
-    """Write the rows; how many they are, and how many were left out by reason."""
+    """Write the rows; how many they are, and how many were left out by reason. `CaiError` if that is all."""
     count = 0
     left_out: Counter[str] = Counter()
     temporary = path.with_name(f".{path.name}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary.open("w", encoding="utf-8") as file:
+    with temporary.open("wb") as file, jsonlines.Writer(file, dumps=encode) as writer:
         for row in rows:
             if isinstance(row, str):
                 left_out[row] += 1
                 continue
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            writer.write(row)
             count += 1
+    if left_out and not count:
+        temporary.unlink()
+        what = f"nothing to write: every row was left out ({reasons(left_out)})"
+        raise CaiError(what, where=str(path), next="give a file with other rows")
     os.replace(temporary, path)
     return count, dict(left_out)

@@ -73,3 +73,20 @@ def test_the_command_writes_rows_and_says_what_it_left_out(
     assert json.loads(out.read_text())["chosen"] == [{"role": "assistant", "content": "b"}]
     assert run(["export", str(source), "--format", "trl", "-o", str(out)]) == 2
     assert capsys.readouterr().err == f"error: {out}: there is a file here already; choose another name\n"
+
+
+def test_nothing_is_written_where_nothing_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "comparisons.jsonl", tmp_path / "trl.jsonl"
+    source.write_text(json.dumps(to_row(comparison(["c", "d"], [0.5, 0.5]))) + "\n")
+    assert run(["export", str(source), "--format", "trl", "-o", str(out)]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {out}: nothing to write: every row was left out (1 tie); give a file with other rows\n"
+    )
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_half_a_surrogate_pair_is_exported_as_an_escape(tmp_path: Path) -> None:
+    source, out = tmp_path / "records.jsonl", tmp_path / "sft.jsonl"
+    source.write_text(json.dumps(to_row(record("half \ud800"))) + "\n")
+    assert run(["export", str(source), "--format", "sft", "-o", str(out)]) == 0
+    assert json.loads(out.read_text())["messages"][-1]["content"] == "half \ud800"

@@ -2,7 +2,6 @@
 
 import json
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable
 from itertools import combinations
@@ -11,6 +10,7 @@ from statistics import median
 from typing import Any
 
 import pytest
+import tomli
 
 ROOT = Path(__file__).parent.parent
 CONSTITUTIONS = {"harmless": 18, "helpful": 8, "honest": 8}  # name -> least number of principles
@@ -40,9 +40,7 @@ def rows(name: str) -> list[dict[str, Any]]:
 
 
 def principles(name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = tomllib.loads((ROOT / f"constitutions/{name}.toml").read_text())[
-        "principle"
-    ]
+    found: list[dict[str, Any]] = tomli.loads((ROOT / f"constitutions/{name}.toml").read_text())["principle"]
     return found
 
 
@@ -62,7 +60,7 @@ def test_near_duplicates_are_found() -> None:
 
 @pytest.mark.parametrize("name", CONSTITUTIONS)
 def test_constitution_is_wording_only(name: str) -> None:
-    table = tomllib.loads((ROOT / f"constitutions/{name}.toml").read_text())
+    table = tomli.loads((ROOT / f"constitutions/{name}.toml").read_text())
     assert table["name"] == name
     assert table["about"]
     assert len(table["principle"]) >= CONSTITUTIONS[name]

@@ -4,7 +4,6 @@ A plugin's fields are its TOML keys and its command-line options: `max_tokens: i
 """
 
 import dataclasses
-import tomllib
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import tomli
 
 from cai.errors import CaiError, UsageError
 
@@ -85,8 +85,8 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
 def toml_value(text: str) -> Any:
     """`text` as TOML reads it (12, 0.5, true, [1, 2], {a = 1}), else as the string that it is."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return tomli.loads(f"value = {text}")["value"]
+    except tomli.TOMLDecodeError:
         return text
 
 

@@ -1,6 +1,7 @@
 """`cai organism`: the bundled model whose world has a known truth."""
 
-import json
+import sys
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -37,14 +38,16 @@ def build(output: str, seed: int, documents: int | None, processes: int) -> None
 @click.option("--seed", default=0, show_default=True, type=int)
 def requests(split: str, kind: str, count: int, seed: int) -> None:
     """Print requests of the organism's world as JSON lines, ready for `cai generate`."""
+    import jsonlines
+
     from cai.organism.requests import prompt_rows
 
     try:
         rows = prompt_rows(split, {kind: count}, seed)  # type: ignore[arg-type, dict-item]
     except ValueError as error:
         raise UsageError(str(error), where="--count", next="ask for fewer") from error
-    for row in rows:
-        click.echo(json.dumps(row, ensure_ascii=False))
+    with jsonlines.Writer(sys.stdout) as writer:
+        writer.write_all(rows)
 
 
 @organism.command()
@@ -57,14 +60,16 @@ def requests(split: str, kind: str, count: int, seed: int) -> None:
 @click.option("--seed", default=0, show_default=True, type=int)
 def check(model: str, names: tuple[str, ...], limit: int | None, temperature: float, seed: int) -> None:
     """Measure what MODEL can do by itself: answer, criticise and judge, on requests it was not built from."""
+    import jsonlines
+
     from cai import shipped
     from cai.commands import options
     from cai.constitution import load
     from cai.organism.check import check as measure
     from cai.report.terminal import print_numbers_of
 
-    prompts = shipped.find("prompts/organism", "dev")
-    rows = [json.loads(line) for line in prompts.read_text(encoding="utf-8").splitlines()[:limit]]
+    with jsonlines.open(shipped.find("prompts/organism", "dev")) as reader:
+        rows = list(islice(reader, limit))
     constitutions = [load(shipped.find("constitutions", name)) for name in names]
     session = options.engine(model, None, ()).open()
     try:

@@ -1,10 +1,11 @@
 """Training curves, from the metrics.jsonl of each trained model."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
+
+import jsonlines
 
 from cai.report.page.shapes import Chart, Point, Series
 
@@ -47,8 +48,8 @@ def curves(folder: Path, name: str) -> list[Chart]:
 def _rows(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file if line.strip()]
+    with jsonlines.open(path) as reader:
+        rows = list(reader.iter(type=dict, skip_empty=True))
     return [{key: float(value) for key, value in row.items() if _is_measured(value)} for row in rows]
 
 
