@@ -120,6 +120,9 @@ def test_tokens_are_priced(finished: Path, capsys: pytest.CaptureFixture[str]) -
     assert run(["report", str(finished), "--price-prompt", "1000", "--price-generated", "10000"]) == 0
     # Without a price of their own, cached tokens cost what others do.
     assert "responses 9,000 4,000 1,200 21.00 480" in " ".join(capsys.readouterr().out.split())
+    cheap = ["--price-prompt", "0.1", "--price-generated", "0.4"]
+    assert run(["report", str(finished), *cheap]) == 0
+    assert "responses 9,000 4,000 1,200 0.0014 480" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(
@@ -263,7 +266,9 @@ def test_how_a_judge_judged_is_in_every_report(tmp_path: Path, capsys: pytest.Ca
     assert (found["orders disagree"].value, found["orders disagree"].n) == (0.5, 2)
     assert {number.of for number in table.numbers} == {"logprob"}
     assert run(["report", str(tmp_path)]) == 0
-    assert "logprob 50.0% [0.0, 100.0] n=2 0.150 [?] n=2" in " ".join(capsys.readouterr().out.split())
+    shown = capsys.readouterr().out
+    assert "logprob 50.0% [0.0, 100.0] n=2 0.150 [?] n=2" in " ".join(shown.split())
+    assert f"  cai review {tmp_path}/comparisons.jsonl --by orders  " in shown
     page = (tmp_path / "report.html").read_text()
     assert "comparisons: its judges" in page and "position bias before" in page
 

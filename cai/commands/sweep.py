@@ -103,8 +103,7 @@ def sweep(
     page = write_page(planned, table)
     if not quiet:
         print_table(planned, table)
-        made, runs = len(planned.steps), len(planned.runs)
-        click.echo(f"{written}: {runs} runs of {planned.wanted} steps in all, {made} of them made")
+        click.echo(f"{written}: {_counts(planned)}, {len(planned.steps)} of them made")
         click.echo(f"{page}: the same as a page")
 
 
@@ -148,11 +147,18 @@ def _check(axes: tuple["Axis", ...], each: bool) -> None:
 def _list(planned: "Plan") -> None:
     """What would be made, and for how many runs each step."""
     from cai.ledger import Ledger
+    from cai.progress import count
 
     ledger = Ledger()
     states = [ledger.settle(step).state for step in planned.steps]
     users = [sum(step in run.steps for run in planned.runs.values()) for step in planned.steps]
-    for step, state, count in zip(planned.steps, states, users, strict=True):
-        click.echo(f"{step.output}: {step.kind}, {state}, for {count} run{'' if count == 1 else 's'}")
-    click.echo(f"{len(planned.runs)} runs of {planned.wanted} steps in all, {len(planned.steps)} to make")
+    for step, state, wanted in zip(planned.steps, states, users, strict=True):
+        click.echo(f"{step.output}: {step.kind}, {state}, for {count(wanted, 'run')}")
+    click.echo(f"{_counts(planned)}, {len(planned.steps)} to make")
     click.echo("dry run: nothing was written")
+
+
+def _counts(planned: "Plan") -> str:
+    from cai.progress import count
+
+    return f"{count(len(planned.runs), 'run')} of {count(planned.wanted, 'step')} in all"

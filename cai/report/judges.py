@@ -11,6 +11,8 @@ from cai.runs import Listing
 
 # The stages in which somebody judges; others hand on what was judged.
 JUDGING = ("compare", "annotate")
+# What a table adds to the name of its file.
+SUFFIX = ": its judges"
 SHOWN = (DISAGREE, BIAS_BEFORE, "longer answer wins", "own answer wins")
 
 
@@ -25,6 +27,17 @@ def judged(listings: Iterable[Listing]) -> tuple[Table, ...]:
     return tuple(table for table in found if table.columns)
 
 
+def disputed(tables: Iterable[Table]) -> str | None:
+    """The name of the file whose judges' two orders disagree most often, if any do."""
+    shares = {
+        number.value: table.name.removesuffix(SUFFIX)
+        for table in tables
+        for number in table.numbers
+        if number.name == DISAGREE and number.value > 0
+    }
+    return shares[max(shares)] if shares else None
+
+
 def _judged(listing: Listing) -> Table:
     judge = Judge()
     verdicts = [
@@ -34,4 +47,4 @@ def _judged(listing: Listing) -> Table:
         for verdict in judge.work(comparison)
     ]
     numbers = [number for number in judge.numbers(verdicts) if not number.group]
-    return Table(name=f"{listing.name}: its judges", headline=SHOWN, numbers=tuple(numbers))
+    return Table(name=f"{listing.name}{SUFFIX}", headline=SHOWN, numbers=tuple(numbers))

@@ -115,5 +115,5 @@ def _row(effect: Effect) -> list[str]:
 def _difference(effect: Effect) -> str:
     low, high = effect.interval
     if figures.is_share(effect.one) and figures.is_share(effect.other):
-        return f"{100 * effect.difference:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return f"{effect.difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+        return f"{100 * effect.difference:+z.1f} points [{100 * low:+z.1f}, {100 * high:+z.1f}]"
+    return f"{effect.difference:+z.3f} [{low:+z.3f}, {high:+z.3f}]"

@@ -8,7 +8,7 @@ from cai import manifest
 from cai.evals import Number
 from cai.report import figures
 from cai.report.grid import print_grid
-from cai.report.judges import judged
+from cai.report.judges import disputed, judged
 from cai.report.side_by_side import side_by_side
 from cai.report.summary import (
     ABSENT,
@@ -39,11 +39,12 @@ def print_report(run: Path, *, groups: bool = False, prices: Prices | None = Non
     _print_steps(summary.lines, out)
     _print_tokens(summary.lines, prices, out)
     _print_rejects(summary.lines, out)
-    for table in judged(outputs_of(run)):
+    judges = judged(outputs_of(run))
+    for table in judges:
         _print_headline(table, out)
     for table in summary.tables:
         _print_numbers(table, out, groups)
-    _print_next(summary, out)
+    _print_next(summary, out, disputed(judges))
 
 
 def print_comparison(runs: Sequence[Path]) -> None:
@@ -119,7 +120,7 @@ def _print_tokens(lines: Sequence[Line], prices: Prices | None, out: "Console") 
 
 def _cost(tokens: Tokens, prices: Prices | None) -> list[str]:
     cells = [f"{count:,}" for count in (tokens.prompt, tokens.cached, tokens.generated)]
-    return [*cells, f"{prices.of(tokens):,.2f}"] if prices else cells
+    return [*cells, figures.price(prices.of(tokens))] if prices else cells
 
 
 def _print_rejects(lines: Sequence[Line], out: "Console") -> None:
@@ -163,7 +164,7 @@ def _value(number: Number) -> str:
     return f"{figures.value(number)} {figures.interval(number)}".rstrip()
 
 
-def _print_next(summary: Summary, out: "Console") -> None:
+def _print_next(summary: Summary, out: "Console", doubtful: str | None = None) -> None:
     run = summary.run
     hints: list[tuple[str, Any]] = []
     partial = [line.name for line in summary.lines if line.state != "complete"]
@@ -171,6 +172,9 @@ def _print_next(summary: Summary, out: "Console") -> None:
         hints.append((f"cai run {run / 'recipe.toml'}", f"goes on with {', '.join(partial)}"))
     if any(line.rejects for line in summary.lines):
         hints.append((f"less {run}/*.rejects.jsonl", "what could not be used, and why"))
+    if doubtful is not None:
+        review = f"cai review {run / doubtful}.jsonl --by orders"
+        hints.append((review, "decide yourself where the orders disagree (with --name YOU -o FILE)"))
     hints += [
         (f"less {run / table.name}.jsonl", "every verdict behind the numbers") for table in summary.tables
     ]

@@ -84,8 +84,8 @@ def moved(change: Change, share: bool) -> str:
 def number(value: float, share: bool, *, signed: bool = False) -> str:
     """A share in percent, anything else as it is; a `signed` change of a share in points."""
     if signed:
-        return f"{100 * value:+.1f}" if share else f"{value:+.3f}"
-    return f"{100 * value:.1f}%" if share else f"{value:.3f}"
+        return f"{100 * value:+z.1f}" if share else f"{value:+z.3f}"
+    return f"{100 * value:z.1f}%" if share else f"{value:z.3f}"
 
 
 def interval(bounds: tuple[float, float] | None, share: bool) -> str:
@@ -93,7 +93,7 @@ def interval(bounds: tuple[float, float] | None, share: bool) -> str:
     if bounds is None:
         return ""
     low, high = bounds
-    return f" [{100 * low:.1f}, {100 * high:.1f}]" if share else f" [{low:.3f}, {high:.3f}]"
+    return f" [{100 * low:z.1f}, {100 * high:z.1f}]" if share else f" [{low:z.3f}, {high:z.3f}]"
 
 
 def _print_chart(title: str, lines: Sequence[Line], out: "Console") -> None:

@@ -96,7 +96,7 @@ def costs(lines: Sequence[Line], prices: Prices | None) -> Grid:
 def _cost(name: str, seconds: float, tokens: Tokens, prices: Prices | None) -> tuple[Cell, ...]:
     counts = [f"{count:,}" if count else "" for count in (tokens.prompt, tokens.cached, tokens.generated)]
     rate = f"{tokens.generated / seconds:,.0f}" if seconds and tokens.generated else ""
-    paid = [f"{prices.of(tokens):,.2f}"] if prices else []
+    paid = [figures.price(prices.of(tokens))] if prices else []
     return cells(name, f"{seconds:,.1f}", *counts, rate, *paid)
 
 
