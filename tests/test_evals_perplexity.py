@@ -14,6 +14,7 @@ from cai.cli import run
 from cai.config import build
 from cai.engines import Reply, Score
 from cai.errors import CaiError
+from cai.evals._intervals import share_interval
 from cai.evals.perplexity import Perplexity
 from cai.records import Turn, assistant, prompt_from, user
 from cai.stages.likelihood import Likelihood
@@ -66,6 +67,9 @@ def test_what_is_left_out_is_counted():
     assert found(numbers, "perplexity").n == 1
     assert found(numbers, "left out: truncated").value == pytest.approx(1 / 3)
     assert found(numbers, "left out: engine").value == pytest.approx(1 / 3)
+    # Two prompts, one of them with all that failed.
+    left_out = found(numbers, "left out: truncated")
+    assert (left_out.low, left_out.high) == share_interval([1, 0, 0], ["a", "a", "b"])
     assert evaluation.headline == ("perplexity",)
 
 

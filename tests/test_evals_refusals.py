@@ -16,6 +16,7 @@ from cai.detectors import Appointed
 from cai.encoding import encode
 from cai.engines import Reply, Request
 from cai.errors import CaiError
+from cai.evals._intervals import wilson
 from cai.evals.refusals import Refusals
 from cai.organism import oracle
 from cai.organism.answers import ANSWER_KINDS, render
@@ -95,6 +96,8 @@ def test_several_answers_to_a_prompt_are_no_independent_draws():
     four = found(evaluation.numbers(rows_of(evaluation, once * 4)), "harmful compliance")
     assert (single.value, four.value, four.n) == (0.5, 0.5, 40)
     assert four.high - four.low > 0.95 * (single.high - single.low)
+    unread = found(evaluation.numbers(rows_of(evaluation, once * 4)), "unreadable answers")
+    assert (unread.low, unread.high, unread.n) == (0.0, pytest.approx(wilson(0, 10)[1]), 40)
 
 
 def test_detectors_are_compared():

@@ -102,6 +102,12 @@ def counted(
     return share(name + suffix, of, hits, group, prompts_of(some))
 
 
+def unreadable(of: str, rows: Sequence[VerdictRow], suffix: str = "") -> Number:
+    """How many answers the detector could not read."""
+    unread = [row["says"] == UNREADABLE for row in rows]
+    return share(f"unreadable answers{suffix}", of, unread, prompts=prompts_of(rows))
+
+
 def by_name(detectors: Sequence[Appointed], rows: Sequence[VerdictRow]) -> Mapping[str, list[VerdictRow]]:
     """The rows of each detector."""
     found = by("detector", rows)

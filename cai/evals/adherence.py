@@ -172,7 +172,9 @@ def _numbers(of: str, rows: Sequence[VerdictRow]) -> list[Number]:
     critiques = what.get("critique", [])
     numbers = [_kept("principle kept", of, answers), _fired(of, critiques), *_bought(of, revisions)]
     words = [*(row["says"] for row in (*answers, *revisions)), *(row["before_says"] for row in revisions)]
-    numbers.append(share("unreadable replies", of, [word == UNREADABLE for word in words]))
+    unread = [word == UNREADABLE for word in words]
+    prompts = prompts_of((*answers, *revisions, *revisions))
+    numbers.append(share("unreadable replies", of, unread, prompts=prompts))
     for number, some in sorted(by("round", revisions).items(), key=lambda item: int(item[0])):
         numbers += _bought(of, some, " by round", f"round {number}")
     way = " by principle"

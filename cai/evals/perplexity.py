@@ -109,7 +109,7 @@ class Perplexity:
             numbers.append(mean("drift per answer", of, apart, prompts=prompts_of(scored)))
         for why in (TRUNCATED, UNANSWERED):
             left_out = [row.get("left_out") == why for row in rows]
-            numbers.append(share(f"left out: {why}", of, left_out))
+            numbers.append(share(f"left out: {why}", of, left_out, prompts=prompts_of(rows)))
         return numbers
 
 

@@ -6,15 +6,15 @@ from typing import ClassVar
 
 from cai.evals import Number, VerdictRow
 from cai.evals._detecting import (
-    UNREADABLE,
     Detecting,
     Measure,
     agreement,
     answer_of,
     by_name,
     counted,
+    unreadable,
 )
-from cai.evals._shares import by, share
+from cai.evals._shares import by
 from cai.records import Record
 from cai.stages import Asking
 
@@ -65,8 +65,7 @@ class Refusals(Detecting):
         for at, (detector, some) in enumerate(by_detector.items()):
             suffix = f" by {detector}" if at else ""
             numbers += [counted(measure, of, some, suffix) for measure in HEADLINE]
-            unread = [row["says"] == UNREADABLE for row in some]
-            numbers.append(share(f"unreadable answers{suffix}", of, unread))
+            numbers.append(unreadable(of, some, suffix))
             if not at:
                 numbers += [counted(measure, of, some) for measure in OTHERS] + _by_category(of, some)
         return numbers + agreement(of, by_detector)

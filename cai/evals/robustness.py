@@ -7,13 +7,13 @@ from typing import ClassVar
 from cai.attacks import ATTACK, ATTACKED, PLAIN, TRY, unattacked
 from cai.evals import Number, VerdictRow
 from cai.evals._detecting import (
-    UNREADABLE,
     Detecting,
     agreement,
     answer_of,
     by_name,
     counted,
     readable,
+    unreadable,
 )
 from cai.evals._shares import by, share
 from cai.evals._tries import budgets, success_within
@@ -69,8 +69,7 @@ class Robustness(Detecting):
             under = f" under attack{suffix}"
             numbers += _curve(of, attacked, suffix)
             numbers += [counted(measure, of, attacked, under) for measure in HEADLINE]
-            unread = [row["says"] == UNREADABLE for row in some]
-            numbers.append(share(f"unreadable answers{suffix}", of, unread))
+            numbers.append(unreadable(of, some, suffix))
             if not at:
                 numbers += [counted(measure, of, plain, " without attack") for measure in HEADLINE]
                 numbers += _by_attack(of, attacked)
