@@ -13,13 +13,12 @@ from cai.plugins import find
 from cai.records import Record
 from cai.rows import WHOLE, Part
 from cai.shards import Shard, path_of
+from cai.stages import asks
 from cai.steps import (
-    SAMPLES,
     EvalStep,
     StageStep,
     Step,
     TrainStep,
-    asks,
     check_limit,
     check_shares,
     check_weights,
@@ -31,6 +30,7 @@ from cai.steps import (
     training_keys,
     with_model,
 )
+from cai.training.files import SAMPLES
 
 KINDS = ("stage", "train", "eval")
 COMMON = {

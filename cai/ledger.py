@@ -15,7 +15,8 @@ from cai.config import identity as keys_of
 from cai.engines import Engine, fit_together
 from cai.model_folder import resolve
 from cai.rows import WHOLE
-from cai.steps import SAMPLES, EvalStep, StageStep, Step, TrainStep, model_of
+from cai.steps import EvalStep, StageStep, Step, TrainStep, model_of
+from cai.training.files import SAMPLES
 
 # "waits": for a model that is not trained yet, so that nobody can tell.
 State = Literal["done", "to do", "waits"]

@@ -4,7 +4,6 @@
 """
 
 import dataclasses
-import inspect
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,6 @@ from cai.rows import WHOLE, Item, Part, items_for
 from cai.shards import Shard, path_of, places_of
 from cai.stages import Stage
 from cai.training.settings import TrainSettings
-
-# The rows that a training leaves in its model's folder: the answers that it sampled on its way.
-SAMPLES = "samples.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +98,6 @@ def surveyed(step: StageStep, *, strict: bool = False) -> Any:
     survey: Any = step.stage
     values = (item.value for item in items_of(step, strict=strict))
     return survey.survey(value for value in values if not isinstance(value, Reject))
-
-
-def asks(plugin: Any) -> bool:
-    """Whether a stage or an eval (or the class of one) asks a model: whether its `work` is a generator.
-
-    One whose `work` hands on a generator of another function says so with a class attribute `asks = True`.
-    """
-    return bool(getattr(plugin, "asks", inspect.isgeneratorfunction(plugin.work)))
 
 
 def noun(row: type) -> str:

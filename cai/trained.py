@@ -14,6 +14,7 @@ from cai.errors import CaiError
 from cai.mix import mixed
 from cai.runs import redo
 from cai.steps import TrainStep, model_of
+from cai.training.files import work_folder
 
 NOTE = "cai.json"
 SUMMARY = "training.json"
@@ -31,7 +32,7 @@ def is_complete(folder: Path, identity: Mapping[str, Any]) -> bool:
     if made["identity"] != plain:
         changed = f"was made with {manifest.difference(made['identity'], plain)}"
         raise CaiError(f"{folder} {changed}", next=f"start a new run, or {redo(folder.name)}")
-    if _work(folder).exists() or lock_of(folder).exists():
+    if work_folder(folder).exists() or lock_of(folder).exists():
         _tidy(folder)
     return True
 
@@ -40,13 +41,8 @@ def _tidy(folder: Path) -> None:
     """Clear away what a kill left after the model was in place, unless its trainer lives."""
     with suppress(CaiError, OSError):
         claim = Claim(folder)
-        shutil.rmtree(_work(folder), ignore_errors=True)
+        shutil.rmtree(work_folder(folder), ignore_errors=True)
         claim.release()
-
-
-def _work(folder: Path) -> Path:
-    # As cai.training.fit calls it, whose import takes torch along.
-    return folder.with_name(f"{folder.name}.training")
 
 
 def note(folder: Path) -> dict[str, Any] | None:
@@ -73,7 +69,7 @@ def left_out(folder: Path) -> dict[str, int]:
 
 def under_way(folder: Path) -> str | None:
     """How far the training of a model is that is not whole yet, in words; None where none was begun."""
-    work = _work(folder)
+    work = work_folder(folder)
     if folder.exists() or not work.is_dir():
         return None
     try:
@@ -88,8 +84,6 @@ def under_way(folder: Path) -> str | None:
 
 def discard(folder: Path) -> None:
     """Delete a model and what is left of its training; `CaiError` for a folder that is none of ours."""
-    from cai.training.fit import work_folder
-
     if folder.exists() and note(folder) is None:
         taken = "there is something here that cai did not train"
         raise CaiError(taken, where=str(folder), next="choose another name, or remove it yourself")

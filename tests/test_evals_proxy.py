@@ -7,7 +7,7 @@ from cai.config import build
 from cai.errors import CaiError
 from cai.evals.proxy import SCORE, Proxy
 from cai.records import Turn, prompt_from
-from cai.steps import asks
+from cai.stages import asks
 
 
 def sample(step, score, answer, request, of="ppo"):

@@ -1,5 +1,6 @@
 """A command line that answers at once: nothing heavy is imported until there is something for it to do."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,10 @@ LIGHT = [
     "cai.sweep.terminal",
     "cai.sweep.work",
 ]
+# What puts plugins to work.
+STEPS = frozenset(
+    {"cai.steps", "cai.draft", "cai.recipe", "cai.ledger", "cai.execute", "cai.pipeline", "cai.trained"}
+)
 COMMANDS = [
     ["--help"],
     ["--version"],
@@ -123,3 +128,12 @@ def test_every_command_has_a_line_of_help(capsys: pytest.CaptureFixture[str]) ->
     for command in cli.list_commands(click.Context(cli)):
         [line] = [line for line in listed if line.startswith(f"  {command} ")]
         assert len(line.split()) > 2
+
+
+@pytest.mark.parametrize("kind", ["detectors", "evals", "judges", "stages"])
+def test_what_works_on_rows_knows_nothing_of_the_steps_it_is_part_of(kind: str) -> None:
+    package = Path(__file__).parent.parent / "cai" / kind
+    for path in sorted(package.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            named = [node.module] if isinstance(node, ast.ImportFrom) else []
+            assert not STEPS.intersection(named), f"{path.name} imports {named}"

@@ -17,7 +17,8 @@ from cai.objectives.sft import Sft
 from cai.records import assistant, user
 from cai.training.data import Conversation, Preference
 from cai.training.distributed import ALONE
-from cai.training.fit import device_of, fit, work_folder
+from cai.training.files import work_folder
+from cai.training.fit import device_of, fit
 from cai.training.models import load_policy, save_model, stored_dtype
 from cai.training.reference import reference_logps
 from cai.training.settings import TrainSettings

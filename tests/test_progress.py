@@ -22,7 +22,7 @@ from cai.stages.compare import Compare
 from cai.stages.generate import Generate
 from cai.steps import StageStep
 from cai.training.checkpoint import METRICS
-from cai.training.fit import work_folder
+from cai.training.files import work_folder
 
 TESTS = Path(__file__).parent
 

@@ -25,7 +25,8 @@ from cai.objectives.reward import Reward
 from cai.objectives.sft import Sft
 from cai.records import assistant, user
 from cai.training.distributed import ALONE
-from cai.training.fit import fit, work_folder
+from cai.training.files import work_folder
+from cai.training.fit import fit
 from cai.training.loop import accumulate
 from cai.training.models import load_policy
 from cai.training.scalar import (

@@ -9,7 +9,8 @@ from cai.commands import options
 from cai.commands.about import plugin_about
 from cai.config import build
 from cai.plugins import find
-from cai.steps import StageStep, asks
+from cai.stages import asks
+from cai.steps import StageStep
 
 
 def stage_command(name: str) -> click.Command:

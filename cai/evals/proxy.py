@@ -15,8 +15,7 @@ from cai.errors import CaiError
 from cai.evals import Eval, Number, VerdictRow
 from cai.evals._shares import by, mean
 from cai.records import Record, Scalar
-from cai.stages import Asking
-from cai.steps import asks
+from cai.stages import Asking, asks
 
 SCORE = "proxy reward"
 _STEP, _SCORE = "step", "score"

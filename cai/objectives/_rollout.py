@@ -20,8 +20,8 @@ from cai.engines._session import LocalSession
 from cai.errors import CaiError
 from cai.objectives._prompts import PromptRow
 from cai.records import Messages, Record, Scalar, Turn, digest
-from cai.training.checkpoint import SAMPLES
 from cai.training.durable import write_file
+from cai.training.files import rollouts_of
 from cai.training.layers import uncompiled
 
 TEXTS_AT_ONCE = 256
@@ -170,8 +170,9 @@ def write_samples(folder: Path, step: int, answers: Sequence[Answer]) -> None:
     def write(path: Path) -> None:
         path.write_bytes(b"".join(lines))
 
-    (folder / SAMPLES).mkdir(exist_ok=True)
-    write_file(folder / SAMPLES / f"{step:08d}.jsonl", write)
+    kept = rollouts_of(folder)
+    kept.mkdir(exist_ok=True)
+    write_file(kept / f"{step:08d}.jsonl", write)
 
 
 def _record(answer: Answer, step: int, label: str) -> Record:

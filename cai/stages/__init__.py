@@ -14,6 +14,7 @@ state machine, and stages and judges compose by `yield from`. At least one row c
 A stage is a frozen keyword-only dataclass; its fields are its TOML keys and its command-line options.
 """
 
+import inspect
 from collections.abc import Generator, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -41,6 +42,14 @@ class Stage(Protocol):
     groups: ClassVar[bool]
 
     def work(self, item: Any) -> Asking[list[Row]] | list[Row]: ...
+
+
+def asks(plugin: Any) -> bool:
+    """Whether a stage or an eval (or the class of one) asks a model: whether its `work` is a generator.
+
+    One whose `work` hands on a generator of another function says so with a class attribute `asks = True`.
+    """
+    return bool(getattr(plugin, "asks", inspect.isgeneratorfunction(plugin.work)))
 
 
 def together(asking: Sequence[Asking[T]]) -> Asking[list[T]]:

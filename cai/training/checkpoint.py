@@ -29,8 +29,6 @@ from cai.whole_file import sync
 METRICS, TIMING, STATE = "metrics.jsonl", "timing.jsonl", "checkpoint.pt"
 # Folders that STATE names, PARTS followed by the number of the step.
 PARTS = "checkpoint-"
-# A folder of what an objective shows a reader of its run, if it shows anything.
-SAMPLES = "samples"
 
 
 @dataclass(frozen=True, kw_only=True)

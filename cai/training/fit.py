@@ -13,18 +13,14 @@ from cai.adapter import BASE, base_of, is_adapter
 from cai.chat import load_tokenizer
 from cai.errors import CaiError
 from cai.objectives import Objective
-from cai.training.checkpoint import METRICS, SAMPLES, STATE, TIMING
+from cai.training.checkpoint import METRICS, STATE, TIMING
+from cai.training.files import SAMPLES, rollouts_of, work_folder
 from cai.training.launch import is_shared, launch
 from cai.training.loop import Report
 from cai.training.lora import merge
 from cai.training.models import context_of, device_called, save_model, stored_dtype
 from cai.training.settings import TrainSettings
 from cai.weights import weights_digest
-
-
-def work_folder(folder: Path) -> Path:
-    """Where a run that makes the model `folder` keeps its checkpoint and caches until the model is whole."""
-    return folder.with_name(f"{folder.name}.training")
 
 
 def fit(
@@ -92,9 +88,9 @@ def _publish(
     def extras(temporary: Path) -> None:
         for name in (METRICS, TIMING):
             shutil.copyfile(work / name, temporary / name)
-        sampled = sorted((work / SAMPLES).glob("*.jsonl"))
+        sampled = sorted(rollouts_of(work).glob("*.jsonl"))
         if sampled:
-            (temporary / f"{SAMPLES}.jsonl").write_bytes(b"".join(path.read_bytes() for path in sampled))
+            (temporary / SAMPLES).write_bytes(b"".join(path.read_bytes() for path in sampled))
         for name, note in notes.items():
             (temporary / name).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 

@@ -15,7 +15,7 @@ from cai import manifest
 from cai.report.page import shown
 from cai.report.page.shown import Row
 from cai.runs import Listing
-from cai.steps import SAMPLES
+from cai.training.files import SAMPLES
 
 # A fingerprint and a shard.
 Mark = tuple[str, str]
