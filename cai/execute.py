@@ -169,7 +169,7 @@ def _train(step: TrainStep, ledger: Ledger, sessions: Sessions, report: Reporter
         sessions.close()
         trained.train(step, identity, report.training(step.name))
     ledger.made(step)
-    report.trained(step.output, anew=not done)
+    report.trained(step.output, anew=not done, sampled=step.samples)
 
 
 def _eval(step: EvalStep, ledger: Ledger, sessions: Sessions, options: Options, report: Reporter) -> None:

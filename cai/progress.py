@@ -30,7 +30,7 @@ class Reporter(Protocol):
 
     def made(self, output: Path, *, anew: bool) -> None: ...
 
-    def trained(self, folder: Path, *, anew: bool) -> None: ...
+    def trained(self, folder: Path, *, anew: bool, sampled: bool = False) -> None: ...
 
 
 class TrainReport(Protocol):
@@ -51,7 +51,7 @@ class Quiet:
     def made(self, output: Path, *, anew: bool) -> None:
         return None
 
-    def trained(self, folder: Path, *, anew: bool) -> None:
+    def trained(self, folder: Path, *, anew: bool, sampled: bool = False) -> None:
         return None
 
 
@@ -91,8 +91,8 @@ class Told:
         line = f"{output}: {outcome(manifest.read(output) or {}, anew=anew)}"
         self._display.close(output.stem, line)
 
-    def trained(self, folder: Path, *, anew: bool) -> None:
-        line = f"{folder}: {training_outcome(trained.summary(folder), anew=anew)}"
+    def trained(self, folder: Path, *, anew: bool, sampled: bool = False) -> None:
+        line = f"{folder}: {training_outcome(trained.summary(folder), anew=anew, sampled=sampled)}"
         self._display.close(folder.name, line)
 
 
@@ -187,9 +187,10 @@ def outcome(found: Mapping[str, Any], *, anew: bool) -> str:
     return ", ".join([*parts, _took(found["seconds"], anew)])
 
 
-def training_outcome(summary: Mapping[str, Any], *, anew: bool) -> str:
-    """A training run in a line."""
-    parts = [f"trained on {count(summary['rows'], 'row')}"]
+def training_outcome(summary: Mapping[str, Any], *, anew: bool, sampled: bool = False) -> str:
+    """A training run in a line; `sampled` when it learned from its own answers to the rows, not from them."""
+    learned = f"answers to {count(summary['rows'], 'prompt')}" if sampled else count(summary["rows"], "row")
+    parts = [f"trained on {learned}"]
     if summary["dropped"]:
         parts.append(f"{sum(summary['dropped'].values()):,} left out ({reasons(summary['dropped'])})")
     losses = f"loss {summary['first_loss']:.4f} -> {summary['last_loss']:.4f}"

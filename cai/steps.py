@@ -59,6 +59,11 @@ class TrainStep:
     output: Path
     shares: tuple[float, ...] | None = None
 
+    @property
+    def samples(self) -> bool:
+        """Whether it learns from its own answers to the rows, and leaves some of them beside its model."""
+        return hasattr(self.objective, "leaves")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvalStep:

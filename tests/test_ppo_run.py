@@ -69,7 +69,7 @@ def test_the_command(here, kind, capsys):
     sizes = ["--set", "rollout=2", "--set", "samples=2", "--set", "max_tokens=4", "--batch-size", "4"]
     command = ["train", kind, "prompts.jsonl", "--model", "./tiny", "--reward", "mine.py:score", "-o", "out"]
     assert run([*command, *sizes, "--steps", "3", "--lr", "1e-3"]) == 0
-    assert "out: trained on 6 rows, 3 steps" in capsys.readouterr().err
+    assert "out: trained on answers to 6 prompts, 3 steps" in capsys.readouterr().err
     AutoModelForCausalLM.from_pretrained("out")
     assert {path.name for path in Path("out").iterdir()} >= {"metrics.jsonl", "samples.jsonl", "cai.json"}
     assert not Path("out.training").exists()

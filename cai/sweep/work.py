@@ -91,7 +91,10 @@ def _needs(planned: Plan, unit: Unit) -> set[Path]:
 
 def _report(unit: Unit, anew: bool, report: Reporter) -> None:
     for step in unit:
-        (report.trained if isinstance(step, TrainStep) else report.made)(step.output, anew=anew)
+        if isinstance(step, TrainStep):
+            report.trained(step.output, anew=anew, sampled=step.samples)
+        else:
+            report.made(step.output, anew=anew)
 
 
 # The units of the sweep that this worker works for. Each worker reads the recipe itself: a plugin from a
