@@ -18,7 +18,7 @@ from cai.evals import VerdictRow
 from cai.evals._numbers import to_json
 from cai.ledger import Ledger, State, chain, made_from
 from cai.pipeline import Link, run
-from cai.progress import Reporter, reporter
+from cai.progress import Reporter, reasons, reporter
 from cai.steps import EvalStep, StageStep, Step, TrainStep, items_of, surveyed
 
 
@@ -115,6 +115,20 @@ def check_redo(steps: Sequence[Step], redo: Collection[str]) -> None:
             raise CaiError(f"no step is called '{name}'", where="--redo", next=suggest(name, known))
 
 
+def check_rows(steps: Sequence[Step]) -> None:
+    """`CaiError` for a step that was carried out and rejected every item: nothing can be made from that.
+
+    A shard may be so, for it may hold few. Among many combinations of a sweep one may be so, too.
+    """
+    for step in steps:
+        if isinstance(step, TrainStep) or step.shard is not None:
+            continue
+        counts = (manifest.read(step.output) or {})["counts"]
+        if counts["rejects"] and not counts["rows"]:
+            what = f"every item was rejected ({reasons(counts['rejects'])})"
+            raise CaiError(what, where=str(step.output), next=f"{manifest.rejects_of(step.output)} says why")
+
+
 def _next(
     steps: Sequence[Step], ledger: Ledger, sessions: Sessions, options: Options, report: Reporter
 ) -> int:
@@ -182,6 +196,7 @@ def _eval(step: EvalStep, ledger: Ledger, sessions: Sessions, options: Options, 
         )
         source = items_of(step, strict=options.strict)
         run([link], source, on_progress=report.stages([step]))
+    check_rows([step])
     # A kill between the two leaves the verdicts without their numbers.
     if "numbers" not in (manifest.read(step.output) or {}):
         numbers = [to_json(number) for number in step.eval.numbers(_verdicts(step.output))]

@@ -45,7 +45,7 @@ def run(
     What is done already is left as it is, what was broken off goes on where it stopped.
     """
     from cai.errors import UsageError
-    from cai.execute import Options, execute
+    from cai.execute import Options, check_rows, execute
     from cai.recipe import load
     from cai.report.terminal import print_outcome
 
@@ -59,3 +59,5 @@ def run(
         folder = loaded.steps[0].output.parent
         print_outcome(folder)
         click.echo(f"cai report {folder} sums up every step")
+    if not dry_run:
+        check_rows(loaded.steps)

@@ -40,7 +40,7 @@ def stage_command(name: str) -> click.Command:
 
 def _run(name: str, cls: type[Any], inputs: tuple[str, ...], values: dict[str, Any]) -> None:
     from cai.draft import part_of
-    from cai.execute import Options, execute
+    from cai.execute import Options, check_rows, execute
     from cai.shards import path_of
     from cai.steps import check_limit, input_file
 
@@ -76,3 +76,5 @@ def _run(name: str, cls: type[Any], inputs: tuple[str, ...], values: dict[str, A
         shard=shard,
     )
     execute((step,), how)
+    if not how.dry_run:
+        check_rows((step,))
