@@ -52,7 +52,7 @@ def sample(comparisons: Iterable[Comparison], gold: Gold, annotator: str | None 
         whose = f"of '{annotator}' " if annotator else ""
         raise CaiError(
             f"no verdict {whose}that '{gold.source}' knows the truth of",
-            next="check both names",
+            next="check both names" if annotator else "check the name",
         )
     [((name, weights), said)] = found.items()
     return Sample(annotator=name, weights=weights, judged=tuple(said))

@@ -14,11 +14,12 @@ from cai import manifest, runs, trained
 from cai.dry_run import show
 from cai.engines import Engine, Session
 from cai.errors import CaiError, suggest
-from cai.evals import VerdictRow
+from cai.evals import Number, VerdictRow
 from cai.evals._numbers import to_json
 from cai.ledger import Ledger, State, chain, made_from
 from cai.pipeline import Link, run
 from cai.progress import Reporter, reasons, reporter
+from cai.rows import WHOLE
 from cai.steps import EvalStep, StageStep, Step, TrainStep, items_of, surveyed
 
 
@@ -199,9 +200,22 @@ def _eval(step: EvalStep, ledger: Ledger, sessions: Sessions, options: Options, 
     check_rows([step])
     # A kill between the two leaves the verdicts without their numbers.
     if "numbers" not in (manifest.read(step.output) or {}):
-        numbers = [to_json(number) for number in step.eval.numbers(_verdicts(step.output))]
+        numbers = list(map(to_json, _numbers(step)))
         manifest.add(step.output, numbers=numbers, headline=list(step.eval.headline))
     report.made(step.output, anew=not done)
+
+
+def _numbers(step: EvalStep) -> list[Number]:
+    """What the verdicts of a step come to, and what stands beside its inputs if it read the whole of them."""
+    try:
+        numbers = step.eval.numbers(_verdicts(step.output))
+    except CaiError as error:
+        without = f"these verdicts have no numbers: {error.what}"
+        next_step = f"{error.next}, and give {runs.redo(step.name)}"
+        raise CaiError(without, where=str(step.output), next=next_step) from error
+    beside: Callable[[Sequence[Path]], list[Number]] | None = getattr(step.eval, "beside", None)
+    whole = step.limit is None and step.part == WHOLE and step.shard is None
+    return [*numbers, *beside(step.inputs)] if beside and whole else numbers
 
 
 def _verdicts(path: Path) -> Iterator[VerdictRow]:

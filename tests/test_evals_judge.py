@@ -1,5 +1,6 @@
 """The judge eval: numbers counted by hand, where the truth comes from, and biases put in and found again."""
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from driving import answered, drive
 
+from cai.cli import run
 from cai.constitution import Constitution, Principle
 from cai.engines import Reply, Request
 from cai.errors import CaiError
@@ -15,7 +17,7 @@ from cai.evals.judge import Judge
 from cai.gold import Gold
 from cai.judges import Appointed
 from cai.judges.logprob import Logprob
-from cai.records import Annotation, Candidate, Comparison, digest, draw, user
+from cai.records import Annotation, Candidate, Comparison, digest, draw, to_row, user
 from cai.stages.compare import Compare
 
 Probabilities = tuple[float, float]
@@ -248,3 +250,57 @@ def test_an_injected_position_bias_is_recovered(bias: float) -> None:
     before = found(numbers, "position bias before", of="logprob by m")
     assert before.low <= bias <= before.high and before.high - before.low < 0.05
     assert found(numbers, "position bias after", of="logprob by m").value == 0
+
+
+COMPARED = [
+    *("compare", "answers.jsonl", "--engine", "scripted", "--constitution", "harmless", "--quiet"),
+    *("--judge", '{type = "reasoned", max_tokens = 5}', "-o", "comparisons.jsonl"),
+    # Too many words for the judge's reasoning.
+    *("--engine-set", 'rules=[{contains = "request 3", text = "one two three four five six"}]'),
+]
+MEASURED = ["eval", "comparisons.jsonl", "--eval", "judge", "-o", "judge.jsonl"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two answers to each of five requests."""
+    monkeypatch.chdir(tmp_path)
+    rows = [answered(f"answer {at}", at, request=f"request {n}") for n in range(5) for at in range(2)]
+    Path("answers.jsonl").write_text("".join(json.dumps(to_row(row)) + "\n" for row in rows))
+    assert run(COMPARED) == 0
+    return tmp_path
+
+
+def unread(table: str = "judge.json") -> list[tuple[str, float, int]]:
+    numbers = json.loads(Path(table).read_text())["numbers"]
+    return [(one["of"], one["value"], one["n"]) for one in numbers if one["name"] == "unreadable pairs"]
+
+
+def test_pairs_that_could_not_be_read_are_counted_from_the_rejects(folder: Path) -> None:
+    assert Path("comparisons.rejects.jsonl").read_text().count('"unreadable"') == 1
+    assert run(MEASURED) == 0
+    assert unread() == [("reasoned by scripted", 0.2, 5)]
+    assert run(["eval", "comparisons.jsonl", "--eval", "judge", "--limit", "2", "-o", "two.jsonl"]) == 0
+    assert unread("two.json") == [], "of a part of them, nobody knows which rejects belong to it"
+    # Of a file that no judge made, nobody knows who was asked.
+    Path("mine.jsonl").write_bytes(Path("comparisons.jsonl").read_bytes())
+    assert run(["eval", "mine.jsonl", "--eval", "judge", "-o", "mine-judged.jsonl"]) == 0
+    assert unread("mine-judged.json") == []
+
+
+def test_pairs_that_were_all_read_are_counted_too(folder: Path) -> None:
+    assert run(["annotate", "comparisons.jsonl", *COMPARED[2:9], "-o", "comparisons-2.jsonl"]) == 0
+    assert run(["eval", "comparisons-2.jsonl", "--eval", "judge", "-o", "judge.jsonl"]) == 0
+    assert unread() == [("reasoned by scripted", 0.0, 4)]
+
+
+def test_verdicts_without_numbers_are_said_to_be_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    for _ in range(2):
+        assert run([*MEASURED, "--quiet", "--set", "gold=meta:better"]) == 1
+        assert capsys.readouterr().err == (
+            "error: judge.jsonl: these verdicts have no numbers: 'meta:better' knows the truth of none of "
+            "the comparisons; name another source, or leave 'gold' out, and give --redo (of cai run: --redo "
+            "judge)\n"
+        )
+    assert run([*MEASURED, "--quiet", "--redo"]) == 0

@@ -66,8 +66,9 @@ def calibration(
 
     try:
         known = sample(comparisons(), truth, annotator)
-    except RowError as error:
-        raise CaiError(error.what, where=at, next=error.next) from error
+    except CaiError as error:
+        where = at if isinstance(error, RowError) else error.where or ", ".join(files)
+        raise CaiError(error.what, where=where, next=error.next) from error
     made = fit(known, method, gold)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(made), indent=1) + "\n", encoding="utf-8")

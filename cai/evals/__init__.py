@@ -41,6 +41,9 @@ class Eval(Protocol):
     `takes` is `Record` (answers of a model) or `Comparison`. `headline` names the numbers that go into the
     first table, in order: never one of harmlessness, helpfulness and over-refusal without the others. Where
     it is these three, they stand in this order, and the report draws harm against help.
+
+    An eval may also have `beside(files)`: numbers of what stands beside the files of rows that it read, such
+    as their rejects. It is called where all their rows were read.
     """
 
     takes: ClassVar[type]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from cai.config import key
@@ -18,6 +19,7 @@ from cai.evals._judging import (
 )
 from cai.evals._pairs import UNKNOWN, judged
 from cai.evals._shares import by
+from cai.evals._unread import unread_pairs
 from cai.gold import Gold, Utilities
 from cai.records import Comparison
 
@@ -27,8 +29,9 @@ class Judge:
     """Every annotator by itself, and what several come to together ("combined").
 
     With `gold`: accuracy, calibration (ECE, Brier, a reliability table), and whether length or the judge's
-    own hand wins at equal truth. Without: what the order of the answers does, and what wins how often. What
-    the judge could not read is among the rejects of `compare`, counted there.
+    own hand wins at equal truth. Without: what the order of the answers does, and what wins how often. Of
+    whole files that a judge made, also how many pairs it gave no readable verdict on: they are among their
+    rejects.
     """
 
     gold: Gold | None = key(None, "The truth: meta:KEY, annotator:NAME or file.py:function.")
@@ -54,6 +57,9 @@ class Judge:
                 next="name another source, or leave 'gold' out",
             )
         return [number for of, some in by("of", rows).items() for number in self._numbers(of, some)]
+
+    def beside(self, files: Sequence[Path]) -> list[Number]:
+        return unread_pairs(files)
 
     def _numbers(self, of: str, rows: list[VerdictRow]) -> Iterator[Number]:
         if self.gold is not None:
