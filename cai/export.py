@@ -8,10 +8,10 @@ from typing import Any
 
 import jsonlines
 
+from cai.encoding import encode
 from cai.errors import CaiError
 from cai.progress import reasons
 from cai.records import Comparison, Record, assistant
-from cai.rows import encode
 from cai.training.data import conversations, preferences
 
 Exported = Iterable[Mapping[str, Any] | str]
