@@ -12,13 +12,20 @@ from cai.steps import TrainStep
 
 
 def mixed(step: TrainStep) -> tuple[list[Any], Counter[str]]:
-    """What a training step learns from, file after file, and what was left out by reason."""
+    """What a training step learns from, file after file, and what was left out by reason.
+
+    Raises `CaiError` where that is every row.
+    """
     parts: list[list[Any]] = []
     left_out: Counter[str] = Counter()
     for path, weight in zip(step.inputs, step.weights, strict=True):
         rows, reasons = step.objective.sources(read_rows(path, step.objective.takes), weight)
         parts.append(list(rows))
         left_out.update(reasons)
+    if left_out and not any(parts):
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
+        files = ", ".join(map(str, step.inputs))
+        raise CaiError(f"every row was left out ({counts})", where=files, next="give a file with usable rows")
     if step.shares is not None:
         parts = by_share(parts, step.shares, step.inputs)
     return [row for rows in parts for row in rows], left_out

@@ -64,3 +64,12 @@ def test_a_recipe_goes_on_and_fails_at_its_end(capsys: pytest.CaptureFixture[str
         "error: x/responses.jsonl: every item was rejected (1 empty); x/responses.rejects.jsonl says why"
     )
     assert Path("x/more.json").exists()
+
+
+def test_a_training_that_nothing_is_left_for(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("rows.jsonl").write_text(2 * PROMPT)
+    command = ["train", "sft", "rows.jsonl", "--model", "organism", "--epochs", "1", "-o", "out"]
+    assert run([*command, "--batch-size", "2", "--quiet"]) == 1
+    assert capsys.readouterr().err == (
+        "error: rows.jsonl: every row was left out (2 no answer); give a file with usable rows\n"
+    )
