@@ -55,6 +55,35 @@ def test_temperature_and_entropy_equal_the_whole(temperature, monkeypatch):
         torch.testing.assert_close(grad, want, rtol=1e-10, atol=1e-10)
 
 
+class Products(TorchDispatchMode):
+    """Counts products of matrices."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function.overloadpacket.__name__ in ("mm", "addmm", "addmm_")
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("entropy", [True, False])
+def test_probabilities_kept_for_the_backward_pass_are_those_made_again(entropy, monkeypatch):
+    monkeypatch.setattr(head, "CELLS", 7 * WORDS)
+    found = []
+    for kept in (ROWS * WORDS - 1, ROWS * WORDS):
+        monkeypatch.setattr(head, "KEPT", kept)
+        hidden, linear, targets = inputs()
+        logps = (head_logps_and_entropy if entropy else head_logps)(hidden, linear, targets, 0.7)
+        again = [logps[0], logps[1]] if entropy else [logps]
+        made = Products()
+        with made:
+            grads = torch.autograd.grad((again[0] * again[0].detach()).sum(), [hidden, *linear.parameters()])
+        found.append((*again, *grads))
+        # For each of six chunks the logits again, or not, and two products of their slope.
+        assert made.count == 6 * (3 if kept < ROWS * WORDS else 2)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
 def test_the_gradient_is_that_of_finite_differences(monkeypatch):
     monkeypatch.setattr(head, "CELLS", 5 * WORDS)
     hidden, linear, targets = inputs()
@@ -90,6 +119,7 @@ class Largest(TorchDispatchMode):
 
 def test_no_tensor_holds_the_logits_of_all_tokens(monkeypatch):
     monkeypatch.setattr(head, "CELLS", 4 * WORDS)
+    monkeypatch.setattr(head, "KEPT", 0)
     hidden, linear, targets = inputs()
     with Largest() as seen:
         head_logps(hidden, linear, targets).sum().backward()

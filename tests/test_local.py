@@ -67,6 +67,20 @@ def logps_by_forward(model, prompt: list[int], answer: list[int]) -> float:
     return math.fsum(logps[at, token].item() for at, token in enumerate(answer))
 
 
+def chances(logits, want: Sampling) -> list[float]:
+    """The probability of each token as `want` asks to sample."""
+    if want.temperature == 0:
+        return [float(at == int(logits.argmax())) for at in range(len(logits))]
+    whole = (logits / want.temperature).softmax(-1).tolist()
+    order = sorted(range(len(whole)), key=lambda at: -whole[at])[: want.top_k or len(whole)]
+    held = math.fsum(whole[at] for at in order)
+    kept: list[int] = []
+    while math.fsum(whole[at] for at in kept) < want.top_p * held and len(kept) < len(order):
+        kept.append(order[len(kept)])
+    total = math.fsum(whole[at] for at in kept)
+    return [whole[at] / total if at in kept else 0.0 for at in range(len(whole))]
+
+
 class TestExactness:
     @pytest.mark.parametrize("kind", KINDS)
     @torch.no_grad()
@@ -124,6 +138,30 @@ class TestExactness:
         found = answers(session(kind=kind, batch=3, threads=2), requests)
         assert [reply.text for reply in found] == expected
         assert len(set(expected)) > 4
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize(
+        "want",
+        [
+            Sampling(max_tokens=12),
+            Sampling(max_tokens=12, temperature=0.6),
+            Sampling(max_tokens=12, temperature=1.4, top_k=30, top_p=0.8),
+            Sampling(max_tokens=12, temperature=0),
+        ],
+    )
+    @torch.no_grad()
+    def test_sampled_tokens_come_with_their_log_probabilities(self, kind, want):
+        requests = [ask("x" * size, want, seed=size) for size in (1, 9, 60)]
+        found = answers(session(kind=kind, batch=2), requests)
+        exact = tiny.model(dtype=torch.float64)
+        for request, reply in zip(requests, found, strict=True):
+            prompt = encode_prompt(tiny.tokenizer(), request.messages)
+            logits = exact(input_ids=torch.tensor([[*prompt, *reply.tokens]]), use_cache=False).logits[0]
+            expected = [
+                math.log(chances(row, want)[token])
+                for row, token in zip(logits[len(prompt) - 1 : -1], reply.tokens, strict=True)
+            ]
+            assert reply.sampled_logps == pytest.approx(expected, abs=1e-5)
 
     def test_sampling_follows_the_distribution(self):
         options = tuple("abcdefgh")

@@ -115,7 +115,7 @@ def test_two_processes_learn_what_one_does(tmp_path):
     )
     assert_equal(one, two, 1e-4)
     samples = [(tmp_path / name / "samples" / "00000000.jsonl").read_text() for name in "12"]
-    assert samples[0].replace('"model": "1"', '"model": "2"') == samples[1]
+    assert samples[0].replace('"model":"1"', '"model":"2"') == samples[1]
 
 
 @pytest.mark.slow

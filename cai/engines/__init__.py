@@ -69,7 +69,8 @@ class Reply:
     `error` is the engine's word that it cannot answer this request (a prompt longer than the model's window);
     then nothing else is set, and what asked makes a Reject of it. Token counts are for the manifest. `tokens`
     are the ids of the text as they were sampled, or of the answer of a `Score`, its end token included, where
-    the engine knows them.
+    the engine knows them. `sampled_logps` are the log-probabilities of the sampled ones in what they were
+    sampled from (temperature, `top_k` and `top_p` counted in), where the engine knows those.
     """
 
     text: str = ""
@@ -77,6 +78,7 @@ class Reply:
     logps: tuple[float, ...] = ()
     score: float = 0.0
     tokens: tuple[int, ...] = ()
+    sampled_logps: tuple[float, ...] = ()
     error: str = ""
     model: str = ""
     weights: str = ""

@@ -16,6 +16,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 NAME = "cai_packed"
 CELL = 16  # lengths and row counts are multiples of this, which keeps kernels on one code path
+LEAST = 4 * CELL  # tokens that a cache has room for, and that a decoding row looks at
 
 # What some models pass to their attention and this one does not compute.
 FOREIGN = ("softcap", "s_aux", "sinks", "position_bias", "block_table", "head_mask")
@@ -46,7 +47,7 @@ class KeyValues:
     def reserve(self, length: int) -> None:
         """Make room for sequences of `length` tokens; what is there stays."""
         if length > self.length:
-            self.length = up_to(length, 4 * CELL)
+            self.length = up_to(length, LEAST)
             for layer, (keys, values) in self._layers.items():
                 grown = (0, 0, 0, self.length - keys.shape[2])
                 self._layers[layer] = (pad(keys, grown), pad(values, grown))

@@ -20,10 +20,13 @@ from cai.engines._sampling import choose
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """A job's outcome: token ids and why they ended, or log-probabilities."""
+    """A job's outcome: token ids, their log-probabilities when they were sampled and why they ended, or the
+    log-probabilities that were asked for.
+    """
 
     job: Job
     written: tuple[int, ...] = ()
+    sampled_logps: tuple[float, ...] = ()
     finish: str = "stop"
     logps: tuple[float, ...] = ()
 
@@ -56,6 +59,7 @@ class Row:
         assert isinstance(job.task, Writing)
         self.job, self.task = job, job.task
         self.written: list[int] = []
+        self.logps: list[float] = []
         # Token t uses the t-th number of the row's own sequence.
         self.uniform = Random(job.task.seed).random
 
@@ -63,6 +67,15 @@ class Row:
     def length(self) -> int:
         """How many of its tokens the cache holds: all but the newest."""
         return len(self.task.prompt) + len(self.written) - 1
+
+    def grow(self, token: int, logp: float, speaker: Speaker) -> Done | None:
+        """Take a token on, sampled with that log-probability; the outcome, if it ends the text."""
+        self.written.append(token)
+        self.logps.append(logp)
+        finish = speaker.finish(self.written, self.task)
+        if finish is None:
+            return None
+        return Done(job=self.job, written=tuple(self.written), sampled_logps=tuple(self.logps), finish=finish)
 
 
 class Lane:
@@ -117,12 +130,11 @@ class Lane:
     def _advance(self, first: int, logits: Tensor) -> list[Done]:
         """Give the rows from `first` on their next token; take out those that it finishes."""
         rows = self._rows[first:]
-        tokens = choose(logits, [row.task.sampling for row in rows], [row.uniform() for row in rows])
+        chosen = choose(logits, [row.task.sampling for row in rows], [row.uniform() for row in rows])
         done, left = [], []
-        for slot, (row, token) in enumerate(zip(rows, tokens, strict=True), start=first):
-            row.written.append(token)
-            if finish := self._speaker.finish(row.written, row.task):
-                done.append(Done(job=row.job, written=tuple(row.written), finish=finish))
+        for slot, (row, (token, logp)) in enumerate(zip(rows, chosen, strict=True), start=first):
+            if outcome := row.grow(token, logp, self._speaker):
+                done.append(outcome)
                 left.append(slot)
         for slot in reversed(left):
             self._vacate(slot)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cai.engines._attention import CELL, KeyValues, Prompts, Tokens, up_to
+from cai.engines._attention import CELL, LEAST, KeyValues, Prompts, Tokens, up_to
 from cai.engines._requests import Reading, Writing
 
 
@@ -78,10 +78,12 @@ def token_inputs(
     cache.
     """
     positions = _padded(lengths, device)
+    # Below LEAST a product may be small enough for torch's other way to multiply, which rounds otherwise.
+    length = max(LEAST, up_to(max(lengths) + 1, CELL))
     return {
         "input_ids": _padded(newest, device)[None],
         "position_ids": positions[None],
-        "plan": Tokens(cache=cache, positions=positions, length=up_to(max(lengths) + 1, CELL)),
+        "plan": Tokens(cache=cache, positions=positions, length=length),
         "use_cache": False,
     }
 

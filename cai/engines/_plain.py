@@ -70,9 +70,8 @@ class PlainLane:
         return output.logits[0], getattr(output, "past_key_values", None)
 
     def _advance(self, row: Row, logits: Tensor, cache: Any) -> list[Done]:
-        [token] = choose(logits[-1:], [row.task.sampling], [row.uniform()])
-        row.written.append(token)
-        if finish := self._speaker.finish(row.written, row.task):
-            return [Done(job=row.job, written=tuple(row.written), finish=finish)]
+        [(token, logp)] = choose(logits[-1:], [row.task.sampling], [row.uniform()])
+        if outcome := row.grow(token, logp, self._speaker):
+            return [outcome]
         self._rows.append((row, cache))
         return []

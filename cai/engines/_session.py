@@ -164,6 +164,7 @@ class LocalSession:
             finish=done.finish,
             logps=done.logps,
             tokens=tokens_of(task, done.written),
+            sampled_logps=done.sampled_logps,
             model=self._label,
             weights=self._weights,
             prompt_tokens=done.job.tokens,

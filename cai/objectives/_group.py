@@ -12,7 +12,7 @@ from cai.config import key
 from cai.objectives._keys import not_negative
 from cai.objectives._on_policy import Learned, OnPolicy, RolloutBatch
 from cai.objectives._passes import heated, measured
-from cai.objectives._rollout import Answer, Experience, Rollout
+from cai.objectives._rollout import Answer, Experience, Rollout, sampled_logps
 from cai.objectives._surrogate import divergence, is_clipped, policy_loss
 from cai.training.batches import Batch
 from cai.training.distributed import Group
@@ -49,12 +49,15 @@ class GroupObjective(OnPolicy):
     def learn(
         self, model: Any, reference: Any, answers: Sequence[Answer], group: Group, before: Rollout | None
     ) -> Learned:
+        known = sampled_logps(model, answers)
+        passes = {"reference": reference, **({"old": model} if known is None else {})}
 
         def numbers(batch: Batch) -> dict[str, Tensor]:
-            both = {"old": model, "reference": reference}
-            return {name: heated(one, batch, self.temperature).logps for name, one in both.items()}
+            return {name: heated(one, batch, self.temperature).logps for name, one in passes.items()}
 
         found = measured([answer.example for answer in answers], numbers, model.device, group)
+        if known is not None:
+            found = [{**one, "old": old} for one, old in zip(found, known, strict=True)]
         groups = groupby(answers, key=lambda one: one.place)
         good = [advantage for _, each in groups for advantage in self._compare([*each])]
         experiences = [

@@ -18,7 +18,7 @@ from cai.engines import Sampling
 from cai.errors import CaiError
 from cai.objectives import Loss, Step
 from cai.objectives._keys import above_zero, not_negative
-from cai.objectives._passes import heated, measured, moved
+from cai.objectives._passes import heated, measured, moved, pieces
 from cai.objectives._prompts import PromptRow, Prompts, sources_of, tokenised
 from cai.objectives._reward import EngineTable, Reward
 from cai.objectives._rollout import (
@@ -287,7 +287,7 @@ class OnPolicy:
         """Sampled and scored."""
         sampling = Sampling(max_tokens=self.max_tokens, temperature=self.temperature)
         if data.session is None:
-            with live(policy, data.tokenizer) as session:
+            with live(policy, data.tokenizer, len(asked)) as session:
                 answers = sample(session, asked, sampling)
         else:
             data.session.load_weights(merged_parameters(policy), f"rollout {number}", "")
@@ -316,7 +316,10 @@ class OnPolicy:
         dealt = [
             _deal(
                 [len(one.example.ids) for one in chosen],
-                lambda micro: _collate([chosen[at] for at in micro], rollout.facts, model),
+                lambda micro: [
+                    _collate(piece, rollout.facts, model)
+                    for piece in pieces([chosen[at] for at in micro], model.device, group)
+                ],
                 settings,
                 group,
             )
@@ -328,16 +331,17 @@ class OnPolicy:
             dealt.append(
                 _deal(
                     [len(row.example.ids) for row in shown],
-                    lambda micro: Demonstrations(
-                        batch=sft_batch([shown[at] for at in micro], model), scale=scale
-                    ),
+                    lambda micro: [
+                        Demonstrations(batch=sft_batch([shown[at] for at in micro], model), scale=scale)
+                    ],
                     settings,
                     group,
                 )
             )
         # In turn: processes of which one has less to do still make the same passes side by side.
         micros, idle = (
-            [one for both in zip(*some, strict=True) for one in both] for some in zip(*dealt, strict=True)
+            [one for both in zip(*some, strict=True) for batches in both for one in batches]
+            for some in zip(*dealt, strict=True)
         )
         return Step(micros=micros, weight=weight, idle=idle)
 
@@ -364,18 +368,19 @@ def _facts(answers: Sequence[Answer]) -> dict[str, float]:
 
 def _deal(
     lengths: Sequence[int],
-    batch: Callable[[Sequence[int]], Any],
+    batches: Callable[[Sequence[int]], list[Any]],
     settings: TrainSettings,
     group: Group,
-) -> tuple[list[Any], list[Any]]:
-    """This process's micro-batches of a step's rows, which have so many tokens, and what it computes idly.
+) -> tuple[list[list[Any]], list[list[Any]]]:
+    """The `batches` of this process's micro-batches of a step's rows, which have so many tokens, and of those
+    that it computes idly.
 
-    How many there are depends on the number of rows alone.
+    How many micro-batches there are depends on the number of rows alone.
     """
     size, count = settings.batch_size or 1, len(lengths)
     micros = tuple(tuple(range(at, min(at + size, count))) for at in range(0, count, size))
     micros = cut(micros, group.world, lengths)
-    return [batch(micro) for micro in group.share(micros)], [batch(micro) for micro in group.idle(micros)]
+    return [batches(micro) for micro in group.share(micros)], [batches(micro) for micro in group.idle(micros)]
 
 
 def _collate(experiences: Sequence[Experience], facts: Mapping[str, float], model: Any) -> RolloutBatch:

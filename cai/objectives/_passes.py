@@ -2,18 +2,24 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cai.chat import Example
+from cai.objectives._rollout import Experience
 from cai.objectives._surrogate import divergence
 from cai.training import forward
 from cai.training.batches import Batch, collate
 from cai.training.distributed import Group
 from cai.training.head import head_logps, head_logps_and_entropy
 from cai.training.reference import TOKENS_PER_BATCH, micros
+
+# What is computed of so few tokens stays in a CPU's cache until the backward pass wants it. Measured on a
+# model 192 wide: answers with their prompts of 264 tokens take 0.8 of the time that they take 16 at once.
+CACHED_TOKENS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +82,27 @@ def measured(
     for theirs in group.gather(mine):
         whole.update(theirs)
     return [whole[at] for at in range(len(examples))]
+
+
+def pieces(micro: Sequence[Experience], device: torch.device, group: Group) -> list[list[Experience]]:
+    """A micro-batch cut between prompts, on a CPU, into parts of few enough tokens for its cache.
+
+    The loss of a step is a sum over its answers, so a cut changes nothing but rounding. Of several processes
+    each has to have as many passes as the others: there nothing is cut.
+    """
+    if device.type != "cpu" or group.world > 1:
+        return [[*micro]]
+    found: list[list[Experience]] = []
+    tokens = 0
+    for _, answers in groupby(micro, key=lambda one: one.place):
+        alike = [*answers]
+        more = sum(len(one.example.ids) for one in alike)
+        if not found or tokens + more > CACHED_TOKENS:
+            found.append([])
+            tokens = 0
+        found[-1] += alike
+        tokens += more
+    return found
 
 
 def moved(old: Sequence[Tensor], now: Sequence[Tensor]) -> float:

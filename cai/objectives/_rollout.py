@@ -39,7 +39,10 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One answer. `ended` says whether the model ended it; `score` is None where none could be had."""
+    """One answer. `ended` says whether the model ended it; `score` is None where none could be had.
+
+    `logps` are its tokens' log-probabilities in what they were sampled from, or empty if that is not known.
+    """
 
     name: str
     place: int
@@ -50,6 +53,7 @@ class Answer:
     ended: bool
     weight: float
     meta: Mapping[str, Scalar]
+    logps: tuple[float, ...] = ()
     score: float | None = None
 
     @property
@@ -88,13 +92,14 @@ class Rollout:
 
 
 @contextmanager
-def live(policy: Any, tokenizer: Any) -> Iterator[LocalSession]:
-    """A session of the local engine on a model in training, which is left as it was."""
+def live(policy: Any, tokenizer: Any, texts: int) -> Iterator[LocalSession]:
+    """A session of the local engine on a model in training, which is left as it was. It has room for so many
+    texts at once, up to a limit: the cache of each is memory that has to be filled.
+    """
     own = policy.config._attn_implementation
     threads = torch.get_num_threads()
-    session = LocalSession(
-        policy, tokenizer, label="policy", weights="", batch=TEXTS_AT_ONCE, threads=threads
-    )
+    batch = min(max(texts, 1), TEXTS_AT_ONCE)
+    session = LocalSession(policy, tokenizer, label="policy", weights="", batch=batch, threads=threads)
     try:
         with uncompiled(policy):
             yield session
@@ -108,6 +113,20 @@ def sample(session: Session, asked: Sequence[Asked], sampling: Sampling) -> list
     """The answers that are asked for, in order. Raises `CaiError` for one that the engine does not give."""
     requests = [Request(messages=one.row.messages, want=sampling, seed=one.seed) for one in asked]
     return [_answer(one, reply) for one, reply in zip(asked, replies_to(session, requests), strict=True)]
+
+
+def sampled_logps(policy: Any, answers: Sequence[Answer]) -> list[Tensor] | None:
+    """Of each answer's tokens the log-probability that the policy sampled them with; None if they cannot
+    stand in for those of a pass over the whole answers.
+
+    In float32 they are the same but for rounding. Where training computes in bfloat16 they are not, since the
+    live model samples in the precision of its weights: the ratio of a first step would not be 1. In float64
+    they are less exact.
+    """
+    narrow = torch.is_autocast_enabled(policy.device.type)
+    if narrow or policy.dtype != torch.float32 or not all(answer.logps for answer in answers):
+        return None
+    return [torch.tensor(answer.logps, dtype=torch.float32) for answer in answers]
 
 
 def replies_to(session: Session, requests: Sequence[Request]) -> list[Reply]:
@@ -133,6 +152,7 @@ def _answer(asked: Asked, reply: Reply) -> Answer:
         prompt=row.prompt,
         messages=row.messages,
         tokens=reply.tokens,
+        logps=reply.sampled_logps,
         text=reply.text,
         ended=reply.finish == "stop",
         weight=row.weight,

@@ -18,7 +18,7 @@ from cai.objectives._on_policy import Learned, OnPolicy, RolloutBatch
 from cai.objectives._passes import heated, measured
 from cai.objectives._prompts import Prompts
 from cai.objectives._reward import RewardModel
-from cai.objectives._rollout import Answer, Experience, Rollout
+from cai.objectives._rollout import Answer, Experience, Rollout, sampled_logps
 from cai.objectives._surrogate import adapted, divergence, is_clipped, policy_loss, value_loss
 from cai.training.batches import Batch
 from cai.training.distributed import Group
@@ -96,17 +96,20 @@ class Ppo(OnPolicy):
         self, model: Any, reference: Any, answers: Sequence[Answer], group: Group, before: Rollout | None
     ) -> Learned:
         carried = self._start(model, answers) if before is None else dict(before.carried)
+        known = sampled_logps(model.policy, answers)
 
         def numbers(batch: Batch) -> dict[str, Tensor]:
+            start = heated(reference, batch, self.temperature).logps
+            if known is not None:
+                return {"reference": start, "values": model.values(batch)}
             old = heated(model.policy, batch, self.temperature)
-            start = heated(reference, batch, self.temperature)
-            values = model.values(batch, old.states)
-            return {"old": old.logps, "reference": start.logps, "values": values}
+            return {"reference": start, "values": model.values(batch, old.states), "old": old.logps}
 
         found = measured([answer.example for answer in answers], numbers, model.device, group)
+        olds = known or [one["old"] for one in found]
         old, reference, values = (
-            pad_sequence([one[name] for one in found], batch_first=True)
-            for name in ("old", "reference", "values")
+            pad_sequence(columns, batch_first=True)
+            for columns in (olds, *([one[name] for one in found] for name in ("reference", "values")))
         )
         mask = pad_sequence([torch.ones(len(answer.tokens)) for answer in answers], batch_first=True)
         mask = mask.to(torch.int64)

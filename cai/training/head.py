@@ -9,14 +9,16 @@ from torch.nn import functional
 
 # Logits made at a time: 16 MiB in float32.
 CELLS = 1 << 22
+# Probabilities kept for the backward pass: 64 MiB in float32. Where there are more they are made again in it.
+KEPT = 1 << 24
 
 
 def head_logps(hidden: Tensor, head: torch.nn.Linear, targets: Tensor, temperature: float = 1.0) -> Tensor:
     """log softmax(head(hidden) / temperature)[targets]: [N, H], [N] -> [N], in float32 (float64 if `hidden`
     is).
 
-    The logits are made in chunks of tokens, and made again in the backward pass. The weight's gradient is
-    summed over the chunks in float32, so cutting costs no precision under bfloat16.
+    The logits are made in chunks of tokens, and where they are many made again in the backward pass. The
+    weight's gradient is summed over the chunks in float32, so cutting costs no precision under bfloat16.
     """
     return _head(hidden, head, targets, temperature, entropy=False)[0]
 
@@ -33,9 +35,10 @@ def _head(
 ) -> tuple[Tensor, Tensor]:
     device = hidden.device.type
     narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    keep = torch.is_grad_enabled() and len(hidden) * len(head.weight) <= KEPT
     chunked: Any = _HeadLogps.apply
     found: tuple[Tensor, Tensor] = chunked(
-        hidden, head.weight, head.bias, targets, temperature, narrow, entropy
+        hidden, head.weight, head.bias, targets, temperature, narrow, entropy, keep
     )
     return found
 
@@ -51,6 +54,7 @@ class _HeadLogps(torch.autograd.Function):
         temperature: float,
         narrow: torch.dtype,
         entropy: bool,
+        keep: bool,
     ) -> tuple[Tensor, Tensor]:
         wide = torch.promote_types(hidden.dtype, torch.float32)
         ctx.narrow, ctx.wide, ctx.temperature = narrow, wide, temperature
@@ -59,15 +63,24 @@ class _HeadLogps(torch.autograd.Function):
         entropies = torch.empty_like(sums) if entropy else sums.new_empty(0)
         small = None if bias is None else bias.to(narrow)
         matrix = weight.to(narrow)
+        kept = []
         for here in _chunks(hidden, weight):
             logits = _cooled(functional.linear(hidden[here].to(narrow), matrix, small).to(wide), temperature)
-            sums[here] = logits.logsumexp(-1)
-            logps[here] = logits.gather(1, targets[here, None]).squeeze(1) - sums[here]
+            highest = logits.amax(-1, keepdim=True)
+            chosen = logits.gather(1, targets[here, None]).sub_(highest).squeeze(1)
+            logits -= highest
+            # The logits themselves are read once more for the entropy alone.
+            chances = logits.exp() if entropy else logits.exp_()
+            total = chances.sum(-1)
+            log_total = total.log()
+            logps[here] = chosen - log_total
+            sums[here] = log_total + highest.squeeze(1)
             if entropy:
                 # H = log Z - E[logit]: no logarithm of a probability that may be 0.
-                chances = (logits - sums[here, None]).exp_()
-                entropies[here] = sums[here] - torch.linalg.vecdot(chances, logits)
-        ctx.save_for_backward(hidden, weight, bias, targets, sums)
+                entropies[here] = log_total - torch.linalg.vecdot(chances, logits) / total
+            if keep:
+                kept.append(chances.div_(total[:, None]))
+        ctx.save_for_backward(hidden, weight, bias, targets, sums, *kept)
         ctx.mark_non_differentiable(entropies)
         return logps, entropies
 
@@ -75,7 +88,7 @@ class _HeadLogps(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """d logp_t / d logits_t = (onehot(target_t) - softmax_t) / temperature."""
-        hidden, weight, bias, targets, sums = ctx.saved_tensors
+        hidden, weight, bias, targets, sums, *kept = ctx.saved_tensors
         narrow, wide = ctx.narrow, ctx.wide
         of_hidden, of_weight, of_bias = ctx.needs_input_grad[:3]
         matrix = weight.to(narrow)
@@ -83,11 +96,14 @@ class _HeadLogps(torch.autograd.Function):
         d_hidden = torch.empty_like(hidden) if of_hidden else None
         d_weight = torch.zeros_like(weight, dtype=wide) if of_weight else None
         d_bias = torch.zeros_like(bias, dtype=wide) if of_bias else None
-        for here in _chunks(hidden, weight):
+        for at, here in enumerate(_chunks(hidden, weight)):
             inputs = hidden[here].to(narrow)
-            logits = _cooled(functional.linear(inputs, matrix, small).to(wide), ctx.temperature)
             steep = grad[here, None] / ctx.temperature
-            slope = logits.sub_(sums[here, None]).exp_().mul_(-steep)
+            if kept:
+                slope = kept[at] * -steep
+            else:
+                logits = _cooled(functional.linear(inputs, matrix, small).to(wide), ctx.temperature)
+                slope = logits.sub_(sums[here, None]).exp_().mul_(-steep)
             slope.scatter_add_(1, targets[here, None], steep)
             if d_bias is not None:
                 d_bias += slope.sum(0)
@@ -100,6 +116,7 @@ class _HeadLogps(torch.autograd.Function):
             d_hidden,
             None if d_weight is None else d_weight.to(weight.dtype),
             None if d_bias is None else d_bias.to(bias.dtype),
+            None,
             None,
             None,
             None,

@@ -59,12 +59,15 @@ class PolicyAndValue(torch.nn.Module):
     def config(self) -> Any:
         return self.policy.config
 
-    def values(self, batch: Batch, states: Tensor) -> Tensor:
+    def values(self, batch: Batch, states: Tensor | None = None) -> Tensor:
         """What is expected [N] where the next token is scored, in float32 or wider.
 
-        `states` [N, H] are the policy's there; over a shared backbone they are what is read.
+        `states` [N, H] are the policy's there, if they are known already; a shared backbone is read there.
         """
-        before = states if self.backbone is None else scored_states(self.backbone, batch)
+        if self.backbone is not None:
+            before = scored_states(self.backbone, batch)
+        else:
+            before = scored_states(self.policy, batch) if states is None else states
         # Under autocast the head would be rounded to bfloat16.
         with torch.autocast(before.device.type, enabled=False):
             values = functional.linear(before.to(self.head.weight), self.head.weight, self.head.bias)
