@@ -188,7 +188,10 @@ def flow() -> Iterator[str]:
         ("flows", "steps_staged_of_raw", "engine steps, stage by stage, of all requests at once"),
         ("flows", "seconds_streamed_of_staged", "seconds, streamed, of stage by stage"),
         ("flows", "throughput_streamed_of_bare", "throughput, streamed, of a bare loop with the same needs"),
+        ("flows", "share_in_engine", "share of the streamed flow's time that passes inside vLLM"),
         ("judging", "throughput_judged_of_bare", "throughput, judging both orders, of a bare loop"),
+        ("judging", "share_in_engine", "share of the judging's time that passes inside vLLM"),
+        ("caching", "seconds_off_of_on", "seconds without the prefix cache, of those with it"),
     ):
         ratio = result[part][name]
         yield f"| {label} | {ratio['median']:.2f} ({ratio['least']:.2f}-{ratio['most']:.2f}) |"
