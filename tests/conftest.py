@@ -1,6 +1,10 @@
 """What every test runs under: no network, one thread (many times faster for tiny models), no hidden state."""
 
 import os
+import signal
+
+# A shell starts what is in its background deaf to Ctrl-C, and so would be every program that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")

@@ -140,7 +140,9 @@ class TestSampling:
             by_hand(logits, Sampling(temperature=temperature, top_p=p, top_k=top_k), uniform)
             for p in (top_p * (1 - 1e-5), min(1.0, top_p * (1 + 1e-5)))
         ]
-        assert choose(torch.tensor([logits]), [sampling], [uniform])[0] in nudged | set(near_top_p)
+        [(token, logp)] = choose(torch.tensor([logits]), [sampling], [uniform])
+        assert token in nudged | set(near_top_p)
+        assert logp <= 0
 
     @given(
         st.lists(
@@ -158,14 +160,19 @@ class TestSampling:
     def test_the_ends_of_the_uniform_range_give_tokens_of_some_weight(self):
         logits = torch.tensor([[-torch.inf, 0.0, 1.0, -torch.inf]])
         just_below_one = math.nextafter(1, 0)
-        assert choose(logits, [Sampling()], [0.0]) == [1]
-        assert choose(logits, [Sampling()], [just_below_one]) == [2]
-        assert choose(logits, [Sampling(top_k=1)], [just_below_one]) == [2]
+        chances = torch.tensor([0.0, 1.0]).log_softmax(-1).tolist()
+        assert choose(logits, [Sampling()], [0.0]) == [(1, pytest.approx(chances[0]))]
+        assert choose(logits, [Sampling()], [just_below_one]) == [(2, pytest.approx(chances[1]))]
+        # Of one token that is left, the probability is 1.
+        assert choose(logits, [Sampling(top_k=1)], [just_below_one]) == [(2, 0.0)]
 
     def test_shares_are_the_probabilities(self):
         logits = torch.tensor([[math.log(0.2), math.log(0.5), math.log(0.3)]]).expand(1000, -1)
-        tokens = choose(logits, [Sampling()] * 1000, [(at + 0.5) / 1000 for at in range(1000)])
+        found = choose(logits, [Sampling()] * 1000, [(at + 0.5) / 1000 for at in range(1000)])
+        tokens = [token for token, _ in found]
         assert [tokens.count(token) for token in range(3)] == [200, 500, 300]
+        for token, logp in set(found):
+            assert logp == pytest.approx(math.log((0.2, 0.5, 0.3)[token]), abs=1e-6)
 
     @pytest.mark.parametrize("temperature", [0.0, 1.0])
     def test_output_that_is_no_number_is_an_error(self, temperature):
