@@ -45,7 +45,7 @@ def test_answers_are_the_live_policys(folder: Path, tmp_path: Path) -> None:
     asked = [one for each in objective._asked(data, 0, 0) for one in each]
 
     def texts(session) -> list[tuple[int, ...]]:
-        answers = objective._answer(model, replace(data, session=session), asked, 0)
+        answers = objective._answer(model.policy, replace(data, session=session), asked, 0)
         return [answer.tokens for answer in answers]
 
     try:
