@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cai import manifest, runs, trained
+from cai.counts import reasons
 from cai.dry_run import show
 from cai.engines import Engine, Session
 from cai.errors import CaiError, suggest
@@ -18,7 +19,7 @@ from cai.evals import Number, VerdictRow
 from cai.evals._numbers import to_json
 from cai.ledger import Ledger, State, chain, made_from
 from cai.pipeline import Link, run
-from cai.progress import Reporter, reasons, reporter
+from cai.progress import Reporter, reporter
 from cai.rows import WHOLE
 from cai.steps import EvalStep, StageStep, Step, TrainStep, items_of, surveyed
 

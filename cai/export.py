@@ -8,9 +8,9 @@ from typing import Any
 
 import jsonlines
 
+from cai.counts import reasons
 from cai.encoding import encode
 from cai.errors import CaiError
-from cai.progress import reasons
 from cai.records import Comparison, Record, assistant
 from cai.training.data import conversations, preferences
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cai.counts import reasons
 from cai.errors import CaiError
 from cai.rows import read_rows
 from cai.steps import TrainStep
@@ -19,13 +20,13 @@ def mixed(step: TrainStep) -> tuple[list[Any], Counter[str]]:
     parts: list[list[Any]] = []
     left_out: Counter[str] = Counter()
     for path, weight in zip(step.inputs, step.weights, strict=True):
-        rows, reasons = step.objective.sources(read_rows(path, step.objective.takes), weight)
+        rows, dropped = step.objective.sources(read_rows(path, step.objective.takes), weight)
         parts.append(list(rows))
-        left_out.update(reasons)
+        left_out.update(dropped)
     if left_out and not any(parts):
-        counts = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
+        what = f"every row was left out ({reasons(left_out)})"
         files = ", ".join(map(str, step.inputs))
-        raise CaiError(f"every row was left out ({counts})", where=files, next="give a file with usable rows")
+        raise CaiError(what, where=files, next="give a file with usable rows")
     if step.shares is not None:
         parts = by_share(parts, step.shares, step.inputs)
     return [row for rows in parts for row in rows], left_out

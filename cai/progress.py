@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cai import manifest, trained
+from cai.counts import count, reasons
 from cai.pace import Course, Pace, Standing, duration
 from cai.pipeline import OnProgress
 from cai.steps import EvalStep, StageStep
@@ -195,16 +196,6 @@ def training_outcome(summary: Mapping[str, Any], *, anew: bool, sampled: bool = 
         parts.append(f"{sum(summary['dropped'].values()):,} left out ({reasons(summary['dropped'])})")
     losses = f"loss {summary['first_loss']:.4f} -> {summary['last_loss']:.4f}"
     return ", ".join([*parts, count(summary["steps"], "step"), losses, _took(summary["seconds"], anew)])
-
-
-def count(number: int, noun: str) -> str:
-    """1,200 rows"""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def reasons(counts: Mapping[str, int]) -> str:
-    """12 empty, 3 truncated"""
-    return ", ".join(f"{number:,} {reason}" for reason, number in counts.items())
 
 
 def _took(seconds: float, anew: bool) -> str:

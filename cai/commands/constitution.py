@@ -31,9 +31,9 @@ def check(files: tuple[str, ...], run: str | None, strict: bool, frames: str) ->
     """
     from cai import shipped
     from cai.constitution_check import check_file
+    from cai.counts import count
     from cai.coverage import coverage
     from cai.frames import ReviewFrames
-    from cai.progress import count
     from cai.terminal import sanitise
 
     folder = None if run is None else Path(run)

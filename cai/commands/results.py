@@ -94,8 +94,8 @@ def export(file: str, shape: str, output: str) -> None:
     of records (messages).
     """
     from cai.commands.options import jsonl
+    from cai.counts import count, reasons
     from cai.export import FORMATS, write
-    from cai.progress import count, reasons
     from cai.rows import read_rows
     from cai.steps import input_file
 

@@ -40,7 +40,7 @@ def review(run: str, output: str, name: str, by: By, limit: int, constitution: s
     cai train dpo runs/x/reviewed.jsonl --model runs/x/sl-cai -o runs/x/rl-cai
     """
     from cai.constitution import Constitution
-    from cai.progress import count
+    from cai.counts import count
     from cai.review.keys import keys
     from cai.review.output import annotator_called, comparisons_in
     from cai.review.session import Sitting, sit

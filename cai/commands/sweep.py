@@ -146,8 +146,8 @@ def _check(axes: tuple["Axis", ...], each: bool) -> None:
 
 def _list(planned: "Plan") -> None:
     """What would be made, and for how many runs each step."""
+    from cai.counts import count
     from cai.ledger import Ledger
-    from cai.progress import count
 
     ledger = Ledger()
     states = [ledger.settle(step).state for step in planned.steps]
@@ -159,6 +159,6 @@ def _list(planned: "Plan") -> None:
 
 
 def _counts(planned: "Plan") -> str:
-    from cai.progress import count
+    from cai.counts import count
 
     return f"{count(len(planned.runs), 'run')} of {count(planned.wanted, 'step')} in all"

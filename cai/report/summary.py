@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from cai import trained
+from cai.counts import count
 from cai.errors import CaiError
 from cai.evals import Number
 from cai.evals._numbers import from_json
-from cai.progress import count
 from cai.recipe import output_names
 from cai.runs import Listing, runs_in, unfinished
 from cai.shards import name_of

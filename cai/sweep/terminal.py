@@ -6,7 +6,7 @@ Harmlessness never stands alone: all that heads an eval is shown side by side.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cai.progress import count
+from cai.counts import count
 from cai.report.grid import print_grid
 from cai.sweep.axes import Group
 from cai.sweep.plan import Plan
