@@ -255,7 +255,7 @@ def test_how_a_judge_judged_is_in_every_report(tmp_path: Path, capsys: pytest.Ca
     rows = [judged(0.9, 0.7), judged(0.8, 0.4)]
     text = "".join(json.dumps(to_row(row)) + "\n" for row in rows)
     (tmp_path / "comparisons.jsonl").write_text(text)
-    [table] = judges.judged(outputs_of(tmp_path))
+    [table] = judges.judged(outputs_of(tmp_path)).values()
     assert (table.name, table.columns) == (
         "comparisons: its judges",
         ("orders disagree", "position bias before"),
@@ -277,7 +277,7 @@ def test_a_step_that_rejected_all_it_judged_is_reported_like_any_other(tmp_path:
     none = {"items": 4, "rows": 0, "rejects": {"unreadable": 4}}
     output(tmp_path, "comparisons", {"stage": {"kind": "compare"}}, counts=none)
     summary = summarise(tmp_path)
-    assert judges.judged(outputs_of(tmp_path)) == ()
+    assert judges.judged(outputs_of(tmp_path)) == {}
     assert [(line.rows, line.rejects) for line in summary.lines] == [(0, {"unreadable": 4})]
 
 

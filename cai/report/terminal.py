@@ -40,7 +40,7 @@ def print_report(run: Path, *, groups: bool = False, prices: Prices | None = Non
     _print_tokens(summary.lines, prices, out)
     _print_rejects(summary.lines, out)
     judges = judged(outputs_of(run))
-    for table in judges:
+    for table in judges.values():
         _print_headline(table, out)
     for table in summary.tables:
         _print_numbers(table, out, groups)

@@ -78,7 +78,7 @@ def _section(id: str, title: str, blocks: Iterable[Block | None]) -> Section:
 
 
 def _judges(listings: Sequence[Listing]) -> list[Block | None]:
-    found = list(map(tables.headline, judged(listings)))
+    found = list(map(tables.headline, judged(listings).values()))
     return [*(replace(grid, about=JUDGED) for grid in found[:1]), *found[1:]]
 
 
